@@ -1,0 +1,44 @@
+# Every target does the set-up it needs, on a fresh machine. See README.md.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
+export DO_NOT_TRACK := 1
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: help setup demo test check bench up down
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: .venv/ready  ## .venv with the pinned packages
+
+.venv/ready: requirements.lock pyproject.toml
+	@infra/install_system_packages.sh
+	$(PYTHON) -m venv .venv.uv && .venv.uv/bin/pip install --quiet --disable-pip-version-check uv
+	.venv.uv/bin/uv venv --quiet --clear --python $(PYTHON) .venv
+	.venv.uv/bin/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	.venv.uv/bin/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## the whole loop: robots, episodes, policies, evidence, release, fleet
+	$(BIN)/drover demo
+
+test: setup  ## all tests but the slow ones, with coverage
+	$(BIN)/coverage run -m pytest -m "not slow"
+	@$(BIN)/coverage combine --quiet; $(BIN)/coverage report | tail -1
+
+check: setup  ## lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## ratios against peers and limits -> build/bench.json
+	$(BIN)/python -m tests.benchmarks
+
+up: setup  ## start the embedded stack and leave it running
+	$(BIN)/drover up
+
+down:  ## stop it
+	@test -x $(BIN)/drover && $(BIN)/drover down || echo "nothing is set up here"

@@ -1,0 +1,102 @@
+"""Episodes, their summaries, and what is said about them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ._base import Frozen
+from ._refs import ObjectRef, Sha256
+
+Axis = Literal["linear_x", "linear_y", "angular_z"]
+AXES: tuple[Axis, ...] = ("linear_x", "linear_y", "angular_z")
+ACTION_LIMIT = 1.15
+"""Largest command on an axis: m/s, m/s, rad/s."""
+
+RobotId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+EpisodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+class EpisodeSummary(Frozen):
+    """One row of the table that the checks judge. Every figure is measured from the file, none is claimed by the robot
+    except those named `stated_*`."""
+
+    sha256: Sha256
+    """Of the file."""
+    content_sha256: Sha256
+    """Of the decoded frames and actions: equal for two files that hold the same episode in other bytes."""
+    name: EpisodeName
+    robot: RobotId
+    session: str
+    """Collection session: episodes of one robot that were recorded together; never straddles a split."""
+    scenario: str | None
+    pattern: str | None
+    distance: str | None
+    instruction: str
+    source: Literal["robot", "simulated", "donkey"]
+    collected_at: datetime | None
+    frames: int
+    """T, with frame 0."""
+    width: int
+    height: int
+    stated_frames: int | None
+    stated_duration_s: float | None
+    frame_zero_is_start: bool
+    """Frame 0 is an `episode_start` with a zero action."""
+    non_finite_actions: int
+    action_min: tuple[float, float, float] | None
+    """Per axis over finite values; None if there is none."""
+    action_max: tuple[float, float, float] | None
+    unknown_key_fraction: float
+    """Share of frames after frame 0 whose action is no key press of the robots' vocabulary."""
+    brightness_mean: float
+    """Of the frames, 0..255."""
+    blank_frames: int
+    """Frames whose standard deviation is under 2/255."""
+    frozen_frames: int
+    """Frames equal to their predecessor although the robot was told to move."""
+    perceptual_hash: str
+    """64-bit difference hash of three frames, hex: near-duplicates differ in few bits."""
+
+
+class EpisodeRecord(Frozen):
+    """An episode that was verified and admitted: immutable, named by its file's SHA-256."""
+
+    file: ObjectRef
+    summary: EpisodeSummary
+    warnings: tuple[str, ...] = ()
+    """Rules that warn, with the observed value."""
+
+
+class Finding(Frozen):
+    """One rule that one episode breaks."""
+
+    sha256: Sha256
+    rule: str
+    severity: Literal["error", "warning"]
+    expected: str
+    observed: str
+
+
+class CheckReport(Frozen):
+    """What the suite found in one batch."""
+
+    batch: str
+    """Digest of the batch: the sorted SHA-256s of its files."""
+    episodes: int
+    findings: tuple[Finding, ...]
+    data_docs: ObjectRef | None
+    """index.html of the kept Data Docs."""
+
+
+class Receipt(Frozen):
+    """The server's word that the bytes are safe. On this alone a robot deletes its copy."""
+
+    robot: RobotId
+    name: EpisodeName
+    sha256: Sha256
+    size: int
+    status: Literal["accepted", "quarantined"]
+    rule: str | None = None
+    """Why it was quarantined."""
+    issued_at: datetime

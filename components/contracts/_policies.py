@@ -1,0 +1,108 @@
+"""Policies: what to train, and what training gave."""
+
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+
+from pydantic import Field, model_validator
+
+from ._base import Frozen
+from ._datasets import FrameSpec
+from ._episodes import Axis
+from ._refs import Lineage, ObjectRef, Sha256
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Policy(Protocol):
+    """Anything that drives: a trained policy, an ensemble, a package's runtime, a scripted expert."""
+
+    def reset(self, instruction: str) -> None:
+        """Begin an episode."""
+
+    def act(self, image: "NDArray[np.uint8]") -> "NDArray[np.float32]":
+        """(H, W, 3) uint8 RGB as the camera gives it -> (3,) float32: m/s, m/s, rad/s."""
+
+
+class TrainingSpec(Frozen):
+    """The plain loop's settings."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 60
+    batch_episodes: Annotated[int, Field(ge=1)] = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    patience: Annotated[int, Field(ge=1)] = 15
+    """Epochs without a better validation loss before the run stops."""
+    mirror: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Probability of the left/right mirror, which also mirrors linear_y, angular_z and the instruction."""
+    photometric: Annotated[float, Field(ge=0, le=1)] = 0.15
+    """Strength of brightness, contrast and colour jitter."""
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class PolicySpec(Frozen):
+    """One policy's architecture and training: a recipe returns it."""
+
+    recipe: str
+    backbone: Literal["compact"] = "compact"
+    head: Literal["mlp", "lstm"] = "lstm"
+    action_space: Literal["keys", "continuous"] = "keys"
+    """`keys`: three classes an axis (-limit, 0, +limit). `continuous`: a value an axis in [-limit, limit]."""
+    axes: tuple[Axis, ...]
+    """The axes it commands, in AXES' order; the others are always 0."""
+    frame: FrameSpec = FrameSpec()
+    features: Annotated[int, Field(ge=4)] = 96
+    hidden: Annotated[int, Field(ge=4)] = 96
+    instruction_features: Annotated[int, Field(ge=1)] = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    training: TrainingSpec = TrainingSpec()
+
+
+class EpochMetrics(Frozen):
+    """One epoch of one run. `mae` is over the spec's axes, frame 0 excluded, on validation: a learning curve, no figure
+    that decides."""
+
+    epoch: int
+    training_loss: float
+    validation_loss: float
+    validation_mae: float
+    learning_rate: float
+    frames_per_s: float
+
+
+class TrainedPolicy(Frozen):
+    """One member: spec, weights, and where they came from."""
+
+    name: str
+    spec: PolicySpec
+    vocabulary: tuple[str, ...]
+    weights: ObjectRef
+    """Safetensors of the state dict."""
+    dataset: Sha256
+    curve: tuple[EpochMetrics, ...]
+    best_epoch: int
+    lineage: Lineage
+
+
+class Ensemble(Frozen):
+    """Members and their convex weights, fitted on validation data alone."""
+
+    name: str = "ensemble"
+    members: Annotated[tuple[TrainedPolicy, ...], Field(min_length=1)]
+    weights: tuple[float, ...]
+    dataset: Sha256
+    validation_loss: float
+    """Of the weighted ensemble, on the data that the weights were fitted on."""
+    validation_loss_held_out: float
+    """The same, cross-fitted: each episode's loss under weights that were fitted without it."""
+
+    @model_validator(mode="after")
+    def _weights_are_convex(self) -> "Ensemble":
+        if len(self.weights) != len(self.members):
+            raise ValueError(f"expected {len(self.members)} weights, one a member, got {len(self.weights)}")
+        if min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6:
+            raise ValueError(f"weights must be at least 0 and sum to 1, got {self.weights}")
+        return self

@@ -1,0 +1,64 @@
+"""The one setting object. Every field is an environment variable: `DROVER_HOME`, `DROVER_S3_ENDPOINT`, ..."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .errors import StackError
+
+STACK_FILE = "stack.json"
+"""In `home`, mode 600: what the running embedded stack adds to the settings."""
+
+
+class _RunningStack(PydanticBaseSettingsSource):
+    """Fields that `drover up` wrote to `<home>/stack.json`; the environment outranks them."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # unused: __call__ returns all fields at once
+
+    def __call__(self) -> dict[str, Any]:
+        path = Path(self.current_state.get("home") or Path.home() / ".drover") / STACK_FILE
+        try:
+            return dict(json.loads(path.read_text())["settings"])
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError) as error:
+            raise StackError(f"{path} is damaged ({error}); run `drover down`, then `drover up`") from None
+
+
+class Settings(BaseSettings):
+    """Defaults run everything offline on this machine."""
+
+    model_config = SettingsConfigDict(env_prefix="DROVER_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".drover")
+    """Everything the embedded stack keeps."""
+    s3_endpoint: str | None = None
+    """host:port. Set it (with key and secret) to use an S3 of yours: then no object store is started."""
+    s3_key: str | None = None
+    s3_secret: SecretStr | None = None
+    s3_region: str = "us-east-1"
+    s3_secure: bool = False
+    robot_s3_key: str | None = None
+    """The robots' own identity: writes inbox and reports, reads receipts and releases."""
+    robot_s3_secret: SecretStr | None = None
+    ray_address: str | None = None
+    """None: a local Ray is started by whoever needs it."""
+    prefect_api_url: str | None = None
+    ray_dashboard_url: str | None = None
+    serving_url: str | None = None
+    """The Bento of the promoted policy."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _RunningStack(settings_cls)

@@ -1,0 +1,101 @@
+"""A folder as an object store: same interface, same guarantees, no server. One process or many on one machine."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from components.contracts import ObjectRef
+from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, StorageError
+
+from ._content import sha256_of_file
+from ._protocol import ObjectInfo
+
+
+class FolderStore:
+    """Buckets are folders below `root`, a key's slashes too. A write is a temporary file, fsync, then link or rename."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def _path(self, bucket: str, key: str) -> Path:
+        parts = key.split("/")
+        if not key or any(part in {"", ".", ".."} for part in parts) or "/" in bucket or bucket in {"", ".", ".."}:
+            raise StorageError(f"expected a bucket and a key without empty, '.' or '..' parts, got {bucket!r}, {key!r}")
+        return self.root / bucket / key
+
+    def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> ObjectRef:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            return self.put_file(bucket, key, Path(file.name), if_absent=if_absent)
+
+    def put_file(self, bucket: str, key: str, path: Path, *, if_absent: bool = False) -> ObjectRef:
+        target = self._path(bucket, key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = self.root / ".staging"
+        staging.mkdir(exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=staging)
+        try:
+            with os.fdopen(descriptor, "wb") as file, path.open("rb") as source:
+                shutil.copyfileobj(source, file, 2**20)
+                file.flush()
+                os.fsync(file.fileno())
+            ref = ObjectRef(
+                uri=f"s3://{bucket}/{key}", sha256=sha256_of_file(Path(name)), size=Path(name).stat().st_size
+            )
+            if if_absent:
+                os.link(name, target)  # atomic, and fails if it is there
+            else:
+                Path(name).replace(target)
+        except FileExistsError:
+            raise AlreadyExistsError(f"s3://{bucket}/{key} is there already; it was not touched") from None
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return ref
+
+    def get(self, bucket: str, key: str, *, limit: int = 64 * 2**20) -> bytes:
+        info = self._found(bucket, key)
+        if info.size > limit:
+            raise StorageError(f"s3://{bucket}/{key}: expected at most {limit} bytes, found {info.size}")
+        return self._path(bucket, key).read_bytes()
+
+    def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None) -> ObjectRef:
+        info = self._found(bucket, key)
+        if limit is not None and info.size > limit:
+            raise StorageError(f"s3://{bucket}/{key}: expected at most {limit} bytes, found {info.size}")
+        part = path.with_name(path.name + ".part")
+        shutil.copyfile(self._path(bucket, key), part)
+        ref = ObjectRef(uri=f"s3://{bucket}/{key}", sha256=sha256_of_file(part), size=part.stat().st_size)
+        part.replace(path)
+        return ref
+
+    def stat(self, bucket: str, key: str) -> ObjectInfo | None:
+        path = self._path(bucket, key)
+        if not path.is_file():
+            return None
+        status = path.stat()
+        return ObjectInfo(
+            bucket=bucket, key=key, size=status.st_size, modified_at=datetime.fromtimestamp(status.st_mtime, UTC)
+        )
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+        base = self.root / bucket
+        keys = sorted(path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
+        for key in keys:
+            if key.startswith(prefix) and (info := self.stat(bucket, key)):
+                yield info
+
+    def remove(self, bucket: str, key: str) -> None:
+        self._path(bucket, key).unlink(missing_ok=True)
+
+    def link(self, bucket: str, key: str, *, hours: int = 24) -> str:
+        return self._path(bucket, key).absolute().as_uri()
+
+    def _found(self, bucket: str, key: str) -> ObjectInfo:
+        info = self.stat(bucket, key)
+        if info is None:
+            raise ObjectNotFoundError(f"s3://{bucket}/{key} is not there")
+        return info

@@ -1,0 +1,56 @@
+"""What Drover asks of an object store. Two things implement it: an S3 server, and a folder for tests."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from components.contracts import Frozen, ObjectRef
+
+BUCKETS = ("inbox", "episodes", "quarantine", "receipts", "datasets", "models", "releases", "reports")
+"""`inbox` and `reports`: robots write. `receipts` and `releases`: robots read. The rest: the platform's alone."""
+
+
+class ObjectInfo(Frozen):
+    """One listed object. No hash: an ETag is none under multipart."""
+
+    bucket: str
+    key: str
+    size: int
+    modified_at: datetime
+
+
+class ObjectStore(Protocol):
+    """Objects in buckets. Every write is whole or not there at all.
+
+    Errors of all calls: `ObjectNotFoundError`, and `StorageError` when the server cannot be reached or
+    refuses, after bounded retries.
+    """
+
+    def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> ObjectRef:
+        """Write `data`.
+
+        Raises:
+            AlreadyExistsError: `if_absent`, and the object is there; it is untouched.
+        """
+
+    def put_file(self, bucket: str, key: str, path: Path, *, if_absent: bool = False) -> ObjectRef:
+        """`put` from a file, in parts where it is large; memory stays under 32 MiB."""
+
+    def get(self, bucket: str, key: str, *, limit: int = 64 * 2**20) -> bytes:
+        """Read a whole object of at most `limit` bytes (larger: `StorageError`)."""
+
+    def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None) -> ObjectRef:
+        """Read into a file (written beside it first, then renamed); the SHA-256 is computed on the way."""
+
+    def stat(self, bucket: str, key: str) -> ObjectInfo | None:
+        """None if there is no such object."""
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects under `prefix`, by key."""
+
+    def remove(self, bucket: str, key: str) -> None:
+        """Remove; no error if it is not there."""
+
+    def link(self, bucket: str, key: str, *, hours: int = 24) -> str:
+        """A URL a browser can open for that long."""

@@ -1,0 +1,1 @@
+"""The story: one short page a flow. Only this room knows Prefect."""

@@ -15,7 +15,7 @@ from ._protocol import ObjectInfo
 
 
 class FolderStore:
-    """Buckets are folders below `root`, a key's slashes too. A write is a temporary file, fsync, then link or rename."""
+    """Buckets are folders below `root`, a key's slashes too. A write is a temporary file, fsync, link or rename."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

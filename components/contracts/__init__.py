@@ -50,6 +50,7 @@ from ._fleet import (
 from ._packages import Budget, Latency, PackageManifest, PolicyPackage, TensorSpec, Tolerances
 from ._policies import Ensemble, EpochMetrics, Policy, PolicySpec, TrainedPolicy, TrainingSpec
 from ._refs import Lineage, ObjectRef, Sha256
+from ._runs import RunSummary, StageTiming, TrainingPlan
 from .settings import STACK_FILE, Settings
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "EpisodeSummary", "EpochMetrics", "Estimate", "EvaluationReport", "Finding", "FrameSpec", "Frozen", "Latency",
     "Lineage", "ObjectRef", "OpenLoopScore", "PackageManifest", "Phase", "Policy", "PolicyPackage", "PolicySpec",
     "PromotionDecision", "Receipt", "Release", "RobotId", "RobotReport", "RolloutPlan", "RolloutState", "RuleOutcome",
-    "Settings", "Sha256", "Split", "TensorSpec", "Tolerances", "TrainedPolicy", "TrainingSpec", "TrialOutcome",
+    "RunSummary", "Settings", "Sha256", "Split", "StageTiming", "TensorSpec", "Tolerances", "TrainedPolicy",
+    "TrainingPlan", "TrainingSpec", "TrialOutcome",
     "canonical_json", "errors",
 ]  # fmt: skip

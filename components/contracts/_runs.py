@@ -1,0 +1,52 @@
+"""What a run of the story leaves behind: references and reasons, never figures that stand elsewhere."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from ._base import Frozen
+from ._fleet import PromotionDecision, Release
+from ._packages import PolicyPackage
+from ._policies import Ensemble, PolicySpec
+from ._refs import ObjectRef
+
+
+class TrainingPlan(Frozen):
+    """What `train-and-promote` is asked to do: the flow's one parameter besides the dataset's spec."""
+
+    members: dict[str, PolicySpec] = Field(default_factory=dict)
+    """Name -> spec; empty: the default three compact members over the axes that vary."""
+    closed_loop_trials: int = 40
+    """0 for a robot that cannot be simulated."""
+    seed: int = 0
+    rollout_robots: tuple[str, ...] = ()
+    """In rollout order, the canary first; empty: every enrolled robot."""
+    soak_trials: int = 4
+    """Trials that each robot drives on the new release before it counts."""
+
+
+class StageTiming(Frozen):
+    """One stage of one run."""
+
+    name: str
+    seconds: float
+    skipped: bool
+    """Its inputs were unchanged: the result was found, not made again."""
+
+
+class RunSummary(Frozen):
+    """One run of `train-and-promote`."""
+
+    status: Literal["promoted", "refused", "nothing-new"]
+    reason: str
+    dataset: ObjectRef
+    """A DatasetVersion."""
+    ensemble: Ensemble
+    report: ObjectRef | None
+    """An EvaluationReport; None only where the promoted policy's own could not be found."""
+    package: PolicyPackage | None
+    decision: PromotionDecision | None
+    release: Release | None
+    deployment: str | None
+    """The rollout that was opened."""
+    stages: tuple[StageTiming, ...]

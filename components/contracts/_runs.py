@@ -5,9 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from ._base import Frozen
+from ._episodes import CheckReport, Receipt
 from ._fleet import PromotionDecision, Release
 from ._packages import PolicyPackage
-from ._policies import Ensemble, PolicySpec
+from ._policies import Ensemble, PolicySpec, TrainedPolicy
 from ._refs import ObjectRef
 
 
@@ -23,6 +24,20 @@ class TrainingPlan(Frozen):
     """In rollout order, the canary first; empty: every enrolled robot."""
     soak_trials: int = 4
     """Trials that each robot drives on the new release before it counts."""
+
+
+class TrainedMembers(Frozen):
+    """What one training stage gave."""
+
+    members: tuple[TrainedPolicy, ...]
+
+
+class IngestSummary(Frozen):
+    """One run of `ingest-episodes`."""
+
+    receipts: tuple[Receipt, ...]
+    checks: CheckReport | None
+    """None where nothing readable was in the inbox."""
 
 
 class StageTiming(Frozen):

@@ -1,11 +1,15 @@
-"""Evidence: the types that make a bare figure impossible."""
+"""Evidence: the types that make a bare figure impossible.
+
+What is not covered: how a figure is measured. A report is refused for what it leaves out or contradicts, not for a
+figure that is consistently wrong; that is what `evaluation` is tested for.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from ._base import Frozen
-from ._episodes import Axis
+from ._episodes import AXES, Axis
 from ._policies import EpochMetrics
 from ._refs import Lineage, ObjectRef, Sha256
 
@@ -22,6 +26,11 @@ class Estimate(Frozen):
     """Episodes for a clustered bootstrap, trials for Wilson."""
     method: Literal["bootstrap-by-episode", "paired-bootstrap-by-episode", "wilson", "bootstrap-by-trial"]
 
+    @property
+    def surely_positive(self) -> bool:
+        """The whole interval lies above zero, and not by rounding."""
+        return self.low > 1e-9
+
     @model_validator(mode="after")
     def _interval_holds_the_value(self) -> "Estimate":
         if not self.low - 1e-9 <= self.value <= self.high + 1e-9:
@@ -30,7 +39,11 @@ class Estimate(Frozen):
 
 
 class OpenLoopScore(Frozen):
-    """One policy or baseline on the test split's frames, frame 0 excluded, over the axes that vary."""
+    """One policy or baseline on the test split's frames, frame 0 excluded, over the axes that vary.
+
+    R2 and correlation are means over the axes that vary in the test split too. A prediction that is constant on such an
+    axis follows nothing and counts as correlation 0. Both are None where no axis varies in the test split.
+    """
 
     name: str
     role: Literal["member", "ensemble", "baseline", "incumbent"]
@@ -38,12 +51,25 @@ class OpenLoopScore(Frozen):
     mae_by_axis: dict[Axis, Estimate]
     mae_by_scenario: dict[str, Estimate]
     key_accuracy: Estimate
-    """Share of frames in which every varying axis is the pressed key's; for continuous actions, within 0.15."""
-    macro_f1: Estimate
+    """Share of frames in which every varying axis, rounded to the nearest press, is the pressed key's; for continuous
+    actions, within 0.15."""
+    macro_f1: Estimate | None
+    """Mean F1 over the keys that the test split's operators pressed; None for continuous actions, which have no keys."""
     accuracy_within: dict[str, Estimate]
     """Keys "0.3", "0.2", "0.15", "0.1": share of frames with every axis that near."""
-    r2: Estimate
-    correlation: Estimate
+    r2: Estimate | None
+    correlation: Estimate | None
+
+    @model_validator(mode="after")
+    def _mean_is_over_its_axes(self) -> "OpenLoopScore":
+        if not self.mae_by_axis:
+            raise ValueError(f"{self.name}: mae_by_axis is empty; a mean error names the axes that it is over")
+        mean = sum(item.value for item in self.mae_by_axis.values()) / len(self.mae_by_axis)
+        if abs(mean - self.mae.value) > 1e-6:
+            raise ValueError(
+                f"{self.name}: mae is {self.mae.value}, but the mean over {', '.join(self.mae_by_axis)} is {mean}"
+            )
+        return self
 
 
 class Comparison(Frozen):
@@ -55,7 +81,7 @@ class Comparison(Frozen):
 
     @property
     def better(self) -> bool:
-        return self.mae_gain.low > 0
+        return self.mae_gain.surely_positive
 
 
 class TrialOutcome(Frozen):
@@ -98,13 +124,22 @@ class Ablation(Frozen):
     mae_loss: Estimate
     """Paired: by how much the MAE rises."""
     expected: str
+    """Written before the figure was known."""
     held: bool
+    """The whole interval of the loss lies above zero."""
+
+    @model_validator(mode="after")
+    def _held_follows_from_the_interval(self) -> "Ablation":
+        if self.held != self.mae_loss.surely_positive:
+            raise ValueError(f"{self.name}: held is {self.held}, but the loss is in {self.mae_loss}")
+        return self
 
 
 class EvaluationReport(Frozen):
     """Everything that is claimed about one policy, and nothing without its interval and baselines."""
 
     subject: str
+    """A name among `scores`."""
     subject_digest: Sha256
     """Of the TrainedPolicy or Ensemble that was evaluated."""
     dataset: Sha256
@@ -125,13 +160,61 @@ class EvaluationReport(Frozen):
     curves: dict[str, tuple[EpochMetrics, ...]]
     html: ObjectRef | None
     lineage: Lineage
+    sources: tuple[Literal["robot", "simulated", "donkey"], ...] = ()
+    """Where the test split's frames come from. Figures on `simulated` frames say nothing of reality."""
 
     @model_validator(mode="after")
     def _every_baseline_is_there(self) -> "EvaluationReport":
         missing = set(BASELINES) - {score.name for score in self.scores if score.role == "baseline"}
         if missing:
             raise ValueError(f"a report needs all four baselines, without: {', '.join(sorted(missing))}")
+        names = [score.name for score in self.scores]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected one score a name, got {', '.join(names)}")
+        if not any(score.name == self.subject and score.role in {"member", "ensemble"} for score in self.scores):
+            raise ValueError(f"the subject {self.subject} has no score; there are {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _subject_is_compared_with_all(self) -> "EvaluationReport":
         compared = {item.reference for item in self.comparisons if item.subject == self.subject}
-        if not set(BASELINES) <= compared:
-            raise ValueError(f"{self.subject} is not compared with: {', '.join(sorted(set(BASELINES) - compared))}")
+        others = {score.name for score in self.scores} - {self.subject}
+        if not others <= compared:
+            raise ValueError(f"{self.subject} is not compared with: {', '.join(sorted(others - compared))}")
+        mae = {score.name: score.mae.value for score in self.scores}
+        for item in self.comparisons:
+            gain = mae.get(item.reference, float("nan")) - mae.get(item.subject, float("nan"))
+            if not abs(gain - item.mae_gain.value) <= 1e-6:
+                raise ValueError(
+                    f"{item.subject} against {item.reference}: the gain is {item.mae_gain.value}, the scores say {gain}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _only_varying_axes_are_scored(self) -> "EvaluationReport":
+        if (
+            not self.axes
+            or set(self.axes) & set(self.constant_axes)
+            or set(self.axes + self.constant_axes) != set(AXES)
+        ):
+            raise ValueError(
+                f"each of {', '.join(AXES)} is either scored or constant, and one at least is scored; "
+                f"got {self.axes} and {self.constant_axes}"
+            )
+        for score in self.scores:
+            if set(score.mae_by_axis) != set(self.axes):
+                raise ValueError(f"{score.name} is scored on {sorted(score.mae_by_axis)}, the report on {self.axes}")
+        return self
+
+    @model_validator(mode="after")
+    def _closed_loop_has_its_references(self) -> "EvaluationReport":
+        if not self.closed_loop:
+            return self
+        missing = {"subject", "expert", "straight-ahead"} - {score.role for score in self.closed_loop}
+        if missing:
+            raise ValueError(f"a closed loop without {', '.join(sorted(missing))} cannot be read; add its trials")
+        if len({score.success.n for score in self.closed_loop}) > 1:
+            raise ValueError("every policy meets the same rooms: expected one number of trials for all")
+        if self.trials is None:
+            raise ValueError("closed-loop figures need their trials beside them; `trials` is None")
         return self

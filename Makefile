@@ -6,10 +6,10 @@ export DO_NOT_TRACK := 1
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help setup demo test check bench up down
+.PHONY: help setup demo test test-all check bench up down
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 setup: .venv/ready  ## .venv with the pinned packages
 
@@ -26,6 +26,10 @@ demo: setup  ## the whole loop: robots, episodes, policies, evidence, release, f
 
 test: setup  ## all tests but the slow ones, with coverage
 	$(BIN)/coverage run -m pytest -m "not slow"
+	@$(BIN)/coverage combine --quiet; $(BIN)/coverage report | tail -1
+
+test-all: setup  ## all tests, the slow ones too
+	$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet; $(BIN)/coverage report | tail -1
 
 check: setup  ## lint, types, import rules

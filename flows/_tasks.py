@@ -1,0 +1,235 @@
+"""The rooms' doors as Prefect tasks: retries, timeouts, tags, and what a stage remembers. No behaviour of its own.
+
+Rooms are imported where they are called: a door loads torch, Ray or Great Expectations, and a flow must start in no time.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import Task, exponential_backoff
+
+from components import storage
+from components.contracts import (
+    CheckReport,
+    DatasetSpec,
+    DatasetVersion,
+    Ensemble,
+    EpisodeRecord,
+    EvaluationReport,
+    Frozen,
+    IngestSummary,
+    PolicyPackage,
+    PromotionDecision,
+    Settings,
+    StageTiming,
+    TrainedMembers,
+    TrainingPlan,
+)
+from components.contracts.errors import StorageError
+
+from ._progress import Progress
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Frozen)
+
+
+def _store_failed(_task: Any, _run: Any, state: Any) -> bool:
+    """Retry what the object store or the network did; a bad episode or a bad spec stays bad."""
+    return isinstance(state.result(raise_on_failure=False), StorageError | ConnectionError | TimeoutError)
+
+
+def door(name: str, *, minutes: float) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A door as a task: three more tries when the store fails, and a time limit.
+
+    Prefect caches and persists nothing: what a stage made is in the object store, and `Stages` finds it there.
+    """
+    return task(
+        name=name,
+        retries=3,
+        retry_delay_seconds=exponential_backoff(backoff_factor=2),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=_store_failed,
+        timeout_seconds=minutes * 60,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        tags=[f"stage:{name}"],
+    )
+
+
+class Stages:
+    """Runs the stages of one flow run, skips those whose inputs are unchanged, and keeps the times."""
+
+    def __init__(self) -> None:
+        self.store = storage.connect(Settings())
+        storage.prepare(self.store)
+        self.timings: list[StageTiming] = []
+
+    def run(self, stage: Task[..., F], kind: type[F], *inputs: Any) -> F:
+        """The stage's result for these inputs, found or made. Their contents and the code's fingerprint name it."""
+        with self._timed(stage.name) as skip:
+            key = storage.memory_key(stage.name, {"inputs": [_content(item) for item in inputs]})
+            found = storage.recall(self.store, key, kind)
+            if found is None:
+                return storage.remember(self.store, key, stage(*inputs))
+            get_run_logger().info("%s: inputs are unchanged, skipped", stage.name)
+            skip()
+            return found
+
+    def always(self, stage: Task[..., R], *inputs: Any) -> R:
+        """A stage whose work depends on more than its inputs, such as on what robots report."""
+        with self._timed(stage.name):
+            return stage(*inputs)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[Callable[[], None]]:
+        started, skipped = time.monotonic(), []
+        yield lambda: skipped.append(True)
+        seconds = round(time.monotonic() - started, 3)
+        self.timings.append(StageTiming(name=name, seconds=seconds, skipped=bool(skipped)))
+
+
+def _content(item: Any) -> Any:
+    if isinstance(item, Frozen):
+        return item.digest()
+    if isinstance(item, dict):
+        return {key: _content(value) for key, value in item.items()}
+    if isinstance(item, str) or not isinstance(item, Iterable):
+        return item
+    return [_content(part) for part in item]
+
+
+@door("ingest", minutes=60)
+def ingest_inbox() -> IngestSummary:
+    """Inspect what the robots sent, check it, and settle each upload as an episode or in quarantine."""
+    from components import checks, ingest
+
+    store = storage.connect(Settings())
+    known = [record.summary for record in ingest.records(store)]
+    with Progress("ingest") as progress:
+        candidates = ingest.inspect_inbox(store, progress=progress.count)
+    summaries = [candidate.summary for candidate in candidates if candidate.summary is not None]
+    report: CheckReport | None = checks.check(store, summaries, known=known) if summaries else None
+    receipts = ingest.settle(store, candidates, report.findings if report else ())
+    return IngestSummary(receipts=tuple(receipts), checks=report)
+
+
+@door("episodes", minutes=5)
+def list_episodes(spec: DatasetSpec) -> list[EpisodeRecord]:
+    """The admitted episodes that the dataset's spec takes."""
+    from components import ingest
+
+    records = ingest.records(storage.connect(Settings()))
+    return [record for record in records if spec.source in {None, record.summary.source}]
+
+
+@door("dataset", minutes=120)
+def build_dataset(spec: DatasetSpec, episodes: list[EpisodeRecord]) -> DatasetVersion:
+    """Split, decode, resize and keep."""
+    from components import datasets
+
+    with Progress("dataset") as progress:
+        return datasets.build_dataset(storage.connect(Settings()), spec, episodes, progress=progress.count)
+
+
+@door("train", minutes=24 * 60)
+def train_distributed(dataset: DatasetVersion, plan: TrainingPlan) -> TrainedMembers:
+    """One member on several workers at once, by Ray Train."""
+    from components import training
+
+    with Progress("train") as progress:
+        trained = training.train(
+            storage.connect(Settings()),
+            dataset,
+            *training.distributed_member(dataset, plan),
+            workers=2,
+            progress=progress.epoch,
+        )
+    return TrainedMembers(members=(trained,))
+
+
+@door("tune", minutes=24 * 60)
+def train_members(dataset: DatasetVersion, plan: TrainingPlan) -> TrainedMembers:
+    """The other members side by side, as Ray Tune trials."""
+    from components import training
+
+    with Progress("tune") as progress:
+        trained = training.train_members(
+            storage.connect(Settings()), dataset, training.tuned_members(dataset, plan), progress=progress.epoch
+        )
+    return TrainedMembers(members=tuple(trained))
+
+
+@door("ensemble", minutes=30)
+def fit_ensemble(dataset: DatasetVersion, *members: TrainedMembers) -> Ensemble:
+    """Convex weights over the members, on validation data alone."""
+    from components import training
+
+    everyone = [policy for group in members for policy in group.members]
+    return training.fit_ensemble(storage.connect(Settings()), dataset, everyone)
+
+
+@door("incumbent", minutes=5)
+def find_incumbent() -> Incumbent | None:
+    """The promoted policy and its evidence; None before the first promotion."""
+    from components import promotion
+
+    return promotion.find_incumbent(storage.connect(Settings()))
+
+
+@door("evaluate", minutes=240)
+def evaluate(
+    dataset: DatasetVersion, ensemble: Ensemble, incumbent: Incumbent | None, plan: TrainingPlan
+) -> EvaluationReport:
+    """Open loop on the test split, and closed loop where the robot can be simulated."""
+    from components import evaluation
+
+    with Progress("closed loop") as progress:
+        return evaluation.evaluate(
+            storage.connect(Settings()),
+            dataset,
+            list(ensemble.members),
+            ensemble,
+            incumbent=incumbent.ensemble if incumbent else None,
+            closed_loop_trials=plan.closed_loop_trials,
+            seed=plan.seed,
+            progress=progress.count,
+        )
+
+
+@door("package", minutes=60)
+def package_policy(dataset: DatasetVersion, ensemble: Ensemble, report: EvaluationReport) -> PolicyPackage:
+    """ONNX graphs, golden outputs, parity, manifest."""
+    from components import packaging
+
+    return packaging.package(storage.connect(Settings()), dataset, ensemble, report)
+
+
+@door("gate", minutes=5)
+def decide(report: EvaluationReport, package: PolicyPackage, incumbent: Incumbent | None) -> PromotionDecision:
+    """Promote or not, and why."""
+    from components import promotion
+
+    return promotion.decide(report, package, incumbent=incumbent.release if incumbent else None)
+
+
+@door("release", minutes=30)
+def release(package: PolicyPackage, decision: PromotionDecision, plan: TrainingPlan) -> RolloutState:
+    """Sign, publish, and open the rollout; the canary is assigned at once."""
+    from components import promotion
+
+    settings = Settings()
+    return promotion.release(storage.connect(settings), settings, package, decision, plan)
+
+
+@door("advance", minutes=10)
+def advance_rollouts() -> list[RolloutState]:
+    """Read the robots' reports and take one step of every open rollout."""
+    from components import promotion
+
+    settings = Settings()
+    return promotion.advance(storage.connect(settings), settings)

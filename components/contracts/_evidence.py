@@ -54,7 +54,7 @@ class OpenLoopScore(Frozen):
     """Share of frames in which every varying axis, rounded to the nearest press, is the pressed key's; for continuous
     actions, within 0.15."""
     macro_f1: Estimate | None
-    """Mean F1 over the keys that the test split's operators pressed; None for continuous actions, which have no keys."""
+    """Mean F1 over the keys that occur in the test split; None for continuous actions, which have no keys."""
     accuracy_within: dict[str, Estimate]
     """Keys "0.3", "0.2", "0.15", "0.1": share of frames with every axis that near."""
     r2: Estimate | None

@@ -1,1 +1,23 @@
-"""The room `episodes`."""
+"""The episode format: HDF5 in and out, names, keys, instructions, frames; measurements of an episode; imports.
+
+What is not covered: hostile files. `read_episode` refuses what has no episode's shape, but it parses in this process
+and follows whatever links HDF5 follows; uploads go through `ingest` first. Time zones: a name's time is read as UTC.
+"""
+
+from ._episode import EVENTS, Episode, EpisodeAttributes
+from ._frames import resize_frame
+from ._hdf5 import read_episode
+from ._instructions import MAX_TOKENS, instruction_for, mirror_instruction, tokenize, words
+from ._journal import SUFFIX as JOURNAL_SUFFIX
+from ._keys import KEYS, key_of, mirror_actions
+from ._measure import content_digest, hash_distance, measure, perceptual_hash
+from ._names import DISTANCES, PATTERNS, SCENARIOS, EpisodeNameParts, make_name, mirror_scenario, parse_name
+from ._writer import EpisodeWriter, recover
+
+__all__ = [
+    "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "PATTERNS", "SCENARIOS",
+    "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter",
+    "content_digest", "hash_distance", "instruction_for", "key_of", "make_name", "measure", "mirror_actions",
+    "mirror_instruction", "mirror_scenario", "parse_name", "perceptual_hash", "read_episode", "recover", "resize_frame",
+    "tokenize", "words",
+]  # fmt: skip

@@ -6,6 +6,8 @@ Started again after a kill, a run skips what is done: every stage's result is ke
 nothing new ends in seconds and says why. Robots then take the release step by step: `advance_rollouts`.
 """
 
+from typing import Literal
+
 from prefect import flow
 from prefect.states import Completed, State
 
@@ -15,6 +17,8 @@ from components.contracts import (
     Ensemble,
     EvaluationReport,
     PolicyPackage,
+    PromotionDecision,
+    RolloutState,
     RunSummary,
     TrainedMembers,
     TrainingPlan,
@@ -22,6 +26,8 @@ from components.contracts import (
 
 from . import _artifacts as artifacts
 from . import _tasks as tasks
+
+_STATE_NAMES = {"promoted": "Promoted", "refused": "Refused", "nothing-new": "NothingNew"}
 
 
 @flow(name="train-and-promote", persist_result=False)
@@ -46,7 +52,7 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
 
     incumbent = tasks.find_incumbent()
     if incumbent and incumbent.ensemble == ensemble:
-        return _finish(stages.nothing_new(version, incumbent))
+        return _finish(stages, version, "nothing-new", incumbent.report, incumbent.package)
 
     report = stages.run(tasks.evaluate, EvaluationReport, version, ensemble, incumbent, plan)
     artifacts.show_report(report)
@@ -54,16 +60,42 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
     decision = stages.always(tasks.decide, report, package, incumbent)
     artifacts.show_decision(decision)
     if not decision.promote:
-        return _finish(stages.refused(version, ensemble, report, package, decision))
+        return _finish(stages, version, "refused", report, package, decision)
 
-    rollout = stages.always(tasks.release, package, decision, plan)
-    return _finish(stages.promoted(version, ensemble, report, package, decision, rollout))
+    rollout = stages.always(tasks.release, package, ensemble, report, plan)
+    return _finish(stages, version, "promoted", report, package, decision, rollout)
 
 
-def _finish(summary: RunSummary) -> State[RunSummary]:
+def _finish(
+    stages: tasks.Stages,
+    dataset: DatasetVersion,
+    status: Literal["promoted", "refused", "nothing-new"],
+    report: EvaluationReport,
+    package: PolicyPackage,
+    decision: PromotionDecision | None = None,
+    rollout: RolloutState | None = None,
+) -> State[RunSummary]:
+    summary = RunSummary(
+        status=status,
+        reason=_reason(dataset, decision, rollout),
+        dataset=dataset,
+        report=report,
+        package=package,
+        decision=decision,
+        deployment=rollout.plan.deployment if rollout else None,
+        stages=tuple(stages.timings),
+    )
     artifacts.keep_summary(summary)
-    name = {"promoted": "Promoted", "refused": "Refused", "nothing-new": "NothingNew"}[summary.status]
-    return Completed(name=name, message=summary.reason, data=summary)
+    return Completed(name=_STATE_NAMES[status], message=summary.reason, data=summary)
+
+
+def _reason(dataset: DatasetVersion, decision: PromotionDecision | None, rollout: RolloutState | None) -> str:
+    if decision is None:
+        return f"nothing new: dataset {dataset.version[:12]} and code are those of the promoted policy"
+    if rollout is None:
+        broken = "; ".join(f"{rule.rule}: {rule.evidence}" for rule in decision.rules if not rule.passed)
+        return f"the gate refuses package {decision.package[:12]}: {broken}"
+    return f"{rollout.plan.release} is signed; rollout {rollout.plan.deployment} begins with {rollout.plan.robots[0]}"
 
 
 if __name__ == "__main__":

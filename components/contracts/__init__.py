@@ -47,10 +47,20 @@ from ._fleet import (
     RolloutState,
     RuleOutcome,
 )
-from ._packages import Budget, Latency, PackageManifest, PolicyPackage, TensorSpec, Tolerances
+from ._lineage import describe_lineage
+from ._packages import (
+    Budget,
+    GoldenEpisode,
+    Latency,
+    PackageManifest,
+    PolicyPackage,
+    SelfTestResult,
+    TensorSpec,
+    Tolerances,
+)
 from ._policies import Ensemble, EpochMetrics, Policy, PolicySpec, TrainedPolicy, TrainingSpec
 from ._refs import Lineage, ObjectRef, Sha256
-from ._runs import IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
+from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
 from .settings import STACK_FILE, Settings
 
 __all__ = [
@@ -81,6 +91,8 @@ __all__ = [
     "Finding",
     "FrameSpec",
     "Frozen",
+    "GoldenEpisode",
+    "Incumbent",
     "IngestSummary",
     "Latency",
     "Lineage",
@@ -100,6 +112,7 @@ __all__ = [
     "RolloutState",
     "RuleOutcome",
     "RunSummary",
+    "SelfTestResult",
     "Settings",
     "Sha256",
     "Split",

@@ -5,11 +5,12 @@ from typing import Literal
 from pydantic import Field
 
 from ._base import Frozen
+from ._datasets import DatasetVersion
 from ._episodes import CheckReport, Receipt
+from ._evidence import EvaluationReport
 from ._fleet import PromotionDecision, Release
 from ._packages import PolicyPackage
 from ._policies import Ensemble, PolicySpec, TrainedPolicy
-from ._refs import ObjectRef
 
 
 class TrainingPlan(Frozen):
@@ -40,6 +41,15 @@ class IngestSummary(Frozen):
     """None where nothing readable was in the inbox."""
 
 
+class Incumbent(Frozen):
+    """The promoted policy, with all that the next one is compared with."""
+
+    release: Release
+    package: PolicyPackage
+    ensemble: Ensemble
+    report: EvaluationReport
+
+
 class StageTiming(Frozen):
     """One stage of one run."""
 
@@ -54,14 +64,12 @@ class RunSummary(Frozen):
 
     status: Literal["promoted", "refused", "nothing-new"]
     reason: str
-    dataset: ObjectRef
-    """A DatasetVersion."""
+    dataset: DatasetVersion
     ensemble: Ensemble
-    report: ObjectRef | None
-    """An EvaluationReport; None only where the promoted policy's own could not be found."""
-    package: PolicyPackage | None
+    report: EvaluationReport
+    package: PolicyPackage
     decision: PromotionDecision | None
-    release: Release | None
+    """None where nothing was new: the gate was not asked."""
     deployment: str | None
     """The rollout that was opened."""
     stages: tuple[StageTiming, ...]

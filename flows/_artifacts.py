@@ -1,0 +1,69 @@
+"""Reports -> Prefect artifacts: what a run shows in the Prefect UI, and the one summary it leaves in the store."""
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from components import storage
+from components.contracts import (
+    CheckReport,
+    Estimate,
+    EvaluationReport,
+    ObjectRef,
+    PromotionDecision,
+    RolloutState,
+    RunSummary,
+    Settings,
+)
+
+
+def show_report(report: EvaluationReport) -> None:
+    """The leaderboard, and a link to the whole page."""
+    rows = [
+        {
+            "policy": score.name,
+            "role": score.role,
+            "MAE": _words(score.mae),
+            "key accuracy": _words(score.key_accuracy),
+        }
+        for score in sorted(report.scores, key=lambda score: score.mae.value)
+    ]
+    create_table_artifact(table=rows, key="leaderboard", description=f"Test split of dataset {report.dataset[:12]}")
+    if report.html:
+        create_link_artifact(link=page_url(report.html), key="evaluation-report", link_text="Evaluation report")
+
+
+def show_checks(report: CheckReport) -> None:
+    """The findings, and a link to the Data Docs."""
+    rows = [finding.model_dump() for finding in report.findings] or [{"rule": "none was broken"}]
+    create_table_artifact(table=rows, key="check-findings", description=f"{report.episodes} episodes")
+    if report.data_docs:
+        create_link_artifact(link=page_url(report.data_docs), key="data-docs", link_text="Data Docs")
+
+
+def show_decision(decision: PromotionDecision) -> None:
+    """The gate's rules, one a row."""
+    rows = [{"rule": rule.rule, "passed": rule.passed, "evidence": rule.evidence} for rule in decision.rules]
+    verdict = "promote" if decision.promote else "refuse"
+    create_table_artifact(table=rows, key="gate", description=f"{verdict} package {decision.package[:12]}")
+
+
+def show_rollouts(states: list[RolloutState]) -> None:
+    """Where every open rollout stands."""
+    lines = [f"- **{state.plan.deployment}**: {state.status}, {state.reason}" for state in states]
+    create_markdown_artifact("\n".join(lines) or "No rollout is open.", key="rollouts")
+
+
+def keep_summary(summary: RunSummary) -> None:
+    """Leave the run's summary where `drover` finds it: `models/runs/latest.json`."""
+    storage.connect(Settings()).put("models", "runs/latest.json", summary.canonical_json())
+
+
+def page_url(page: ObjectRef) -> str:
+    """Where a browser opens a page of the `reports` bucket: the stack's page server, or a link into the store."""
+    settings = Settings()
+    if settings.pages_url:
+        return f"{settings.pages_url}/{page.key}"
+    return storage.connect(settings).link(page.bucket, page.key)
+
+
+def _words(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}], n={estimate.n}"

@@ -1,0 +1,139 @@
+"""What `drover demo --json FILE` writes: the table of `make demo` for machines. docs/demo.schema.json is its schema."""
+
+from typing import Literal
+
+from components.contracts import Estimate, EvaluationReport, Frozen
+
+
+class Figure(Frozen):
+    """A figure with its 95 % interval over `n` episodes or trials."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> "Figure":
+        return cls(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n)
+
+
+class QuarantinedEpisode(Frozen):
+    name: str
+    rule: str
+
+
+class EpisodeCounts(Frozen):
+    uploaded: int
+    accepted: int
+    quarantined: tuple[QuarantinedEpisode, ...]
+
+
+class DatasetCounts(Frozen):
+    """Episodes a split, frames in all."""
+
+    version: str
+    train: int
+    validation: int
+    test: int
+    frames: int
+
+
+class PolicyRow(Frozen):
+    """On the test split, frame 0 excluded, over the axes that vary."""
+
+    name: str
+    role: Literal["member", "ensemble", "baseline"]
+    mae: Figure
+    mae_by_axis: dict[str, float]
+    key_accuracy: Figure
+
+
+class ClosedLoopRow(Frozen):
+    """Simulated."""
+
+    name: str
+    success: Figure
+    spl: float
+    collisions: float
+    """Share of trials with a collision."""
+
+
+class AblationRow(Frozen):
+    name: str
+    mae: float
+
+
+class PackageRow(Frozen):
+    sha256: str
+    bytes: int
+    parity_max: float
+
+
+class EndpointRow(Frozen):
+    """Over HTTP, JPEG in, action out."""
+
+    p50_ms: float
+    p95_ms: float
+    n: int
+
+
+class PromotionRow(Frozen):
+    decision: Literal["promoted", "refused", "nothing-new"]
+    reasons: tuple[str, ...]
+
+
+class RobotRow(Frozen):
+    robot: str
+    release: str | None
+    state: str
+
+
+class StageRow(Frozen):
+    name: str
+    seconds: float
+    skipped: bool
+
+
+class DemoResult(Frozen):
+    """One demo run."""
+
+    wall_s: float
+    peak_rss_mib: float
+    """Of all processes together: resident memory, shared pages counted once."""
+    episodes: EpisodeCounts
+    dataset: DatasetCounts
+    policies: tuple[PolicyRow, ...]
+    closed_loop: tuple[ClosedLoopRow, ...]
+    ablations: tuple[AblationRow, ...]
+    package: PackageRow | None
+    endpoint: EndpointRow | None
+    promotion: PromotionRow
+    robots: tuple[RobotRow, ...]
+    stages: tuple[StageRow, ...]
+    links: dict[str, str]
+
+
+def policy_rows(report: EvaluationReport) -> tuple[PolicyRow, ...]:
+    """The leaderboard, best first."""
+    scores = [score for score in report.scores if score.role != "incumbent"]
+    return tuple(
+        PolicyRow(
+            name=score.name,
+            role=score.role,  # type: ignore[arg-type]  # incumbents are left out above
+            mae=Figure.of(score.mae),
+            mae_by_axis={axis: estimate.value for axis, estimate in score.mae_by_axis.items()},
+            key_accuracy=Figure.of(score.key_accuracy),
+        )
+        for score in sorted(scores, key=lambda score: score.mae.value)
+    )
+
+
+def closed_loop_rows(report: EvaluationReport) -> tuple[ClosedLoopRow, ...]:
+    """Subject, expert, straight ahead and the open-loop median, in the report's order."""
+    return tuple(
+        ClosedLoopRow(
+            name=score.name, success=Figure.of(score.success), spl=score.spl.value, collisions=score.collisions.value
+        )
+        for score in report.closed_loop
+    )

@@ -1,0 +1,107 @@
+"""The demo's result for people: one table a question, then the links to open."""
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ._demo_result import DemoResult, Figure
+
+
+def show(result: DemoResult, console: Console) -> None:
+    """Print the whole result."""
+    console.print()
+    console.print(Group(*_sections(result)))
+
+
+def _sections(result: DemoResult) -> list[RenderableType]:
+    sections: list[RenderableType] = [_episodes(result), _policies(result)]
+    if result.closed_loop:
+        sections.append(_closed_loop(result))
+    sections += [_release(result), _robots(result), _stages(result), _links(result)]
+    return [part for section in sections for part in (section, Text())]
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    return table
+
+
+def _interval(figure: Figure, *, percent: bool = False) -> str:
+    if percent:
+        return f"{figure.value:.0%} [{figure.low:.0%}, {figure.high:.0%}]"
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def _episodes(result: DemoResult) -> RenderableType:
+    episodes, dataset = result.episodes, result.dataset
+    table = _table("Episodes", "", "")
+    table.columns[1].justify = "left"
+    table.add_row("uploaded", str(episodes.uploaded))
+    table.add_row("accepted", str(episodes.accepted))
+    for episode in episodes.quarantined:
+        table.add_row("[yellow]quarantined[/]", f"{episode.name}: [yellow]{episode.rule}[/]")
+    split = f"{dataset.train} train, {dataset.validation} validation, {dataset.test} test; {dataset.frames:,} frames"
+    table.add_row("dataset", f"{dataset.version[:12]}: {split}")
+    return table
+
+
+def _policies(result: DemoResult) -> RenderableType:
+    mae_axes = ", ".join(result.policies[0].mae_by_axis) if result.policies else ""
+    title = f"Policies on the test split (MAE over {mae_axes}; 95 % intervals by episode)"
+    table = _table(title, "policy", "role", "MAE", "key accuracy")
+    for row in result.policies:
+        style = {"ensemble": "bold green", "member": "", "baseline": "dim"}[row.role]
+        table.add_row(row.name, row.role, _interval(row.mae), _interval(row.key_accuracy, percent=True), style=style)
+    for ablation in result.ablations:
+        table.add_row(ablation.name, "ablation", f"{ablation.mae:.3f}", "", style="dim italic")
+    return table
+
+
+def _closed_loop(result: DemoResult) -> RenderableType:
+    trials = result.closed_loop[0].success.n
+    table = _table(f"Closed loop: {trials} seeded trials (simulated)", "driver", "success", "SPL", "collisions")
+    for row in result.closed_loop:
+        table.add_row(row.name, _interval(row.success, percent=True), f"{row.spl:.2f}", f"{row.collisions:.0%}")
+    return table
+
+
+def _release(result: DemoResult) -> RenderableType:
+    table = _table("Package and promotion", "", "")
+    table.columns[1].justify = "left"
+    if result.package:
+        size = f"{result.package.bytes / 2**20:.2f} MiB, parity {result.package.parity_max:.1e}"
+        table.add_row("package", f"{result.package.sha256[:12]}: {size}")
+    if result.endpoint:
+        endpoint = result.endpoint
+        table.add_row("endpoint", f"p50 {endpoint.p50_ms:.1f} ms, p95 {endpoint.p95_ms:.1f} ms over {endpoint.n} requests")
+    table.add_row("decision", result.promotion.decision)
+    for reason in result.promotion.reasons:
+        table.add_row("", f"[dim]{reason}[/]")
+    return table
+
+
+def _robots(result: DemoResult) -> RenderableType:
+    table = _table("Fleet", "robot", "release", "state")
+    for row in result.robots:
+        table.add_row(row.robot, row.release or "-", row.state)
+    return table
+
+
+def _stages(result: DemoResult) -> RenderableType:
+    table = _table(
+        f"Time: {result.wall_s:.0f} s in all, at most {result.peak_rss_mib:,.0f} MiB of memory", "stage", "seconds", ""
+    )
+    for row in result.stages:
+        table.add_row(row.name, f"{row.seconds:.1f}", "[dim]unchanged, skipped[/]" if row.skipped else "")
+    return table
+
+
+def _links(result: DemoResult) -> RenderableType:
+    table = _table("Open", "", "")
+    table.columns[1].justify = "left"
+    table.columns[1].overflow = "fold"
+    for name, url in result.links.items():
+        table.add_row(name, Text(url, style=f"link {url}"))
+    return table

@@ -1,6 +1,6 @@
 """The rooms' doors as Prefect tasks: retries, timeouts, tags, and what a stage remembers. No behaviour of its own.
 
-Rooms are imported where they are called: a door loads torch, Ray or Great Expectations, and a flow must start in no time.
+Rooms are imported where they are called: a door loads torch, Ray or Great Expectations, and a flow must start at once.
 """
 
 import time

@@ -2,8 +2,8 @@
 
     dataset -> train -> ensemble -> evaluate -> package -> gate -> release
 
-Started again after a kill, a run skips what is done: every stage's result is kept by its inputs' content. A run that finds
-nothing new ends in seconds and says why. Robots then take the release step by step: `advance_rollouts`.
+Started again after a kill, a run skips what is done: every stage's result is kept by its inputs' content. A run that
+finds nothing new ends in seconds and says why. Robots then take the release step by step: `advance_rollouts`.
 """
 
 from typing import Literal
@@ -18,7 +18,6 @@ from components.contracts import (
     EvaluationReport,
     PolicyPackage,
     PromotionDecision,
-    RolloutState,
     RunSummary,
     TrainedMembers,
     TrainingPlan,
@@ -36,7 +35,7 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
 
     Args:
         dataset: which episodes, how split and resized.
-        plan: members, closed-loop trials, rollout; the defaults make three compact members and one trained on two workers.
+        plan: members, closed-loop trials, rollout; by default four compact members, one of them on two workers.
 
     Returns:
         Completed, named for its outcome (`Promoted`, `Refused`, `NothingNew`) with the reason as its message.
@@ -52,7 +51,8 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
 
     incumbent = tasks.find_incumbent()
     if incumbent and incumbent.ensemble == ensemble:
-        return _finish(stages, version, "nothing-new", incumbent.report, incumbent.package)
+        reason = f"nothing new: dataset {version.version[:12]} and code are those of {incumbent.release.name}"
+        return _finish(stages, version, incumbent.report, incumbent.package, status="nothing-new", reason=reason)
 
     report = stages.run(tasks.evaluate, EvaluationReport, version, ensemble, incumbent, plan)
     artifacts.show_report(report)
@@ -60,42 +60,36 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
     decision = stages.always(tasks.decide, report, package, incumbent)
     artifacts.show_decision(decision)
     if not decision.promote:
-        return _finish(stages, version, "refused", report, package, decision)
+        broken = "; ".join(f"{rule.rule}: {rule.evidence}" for rule in decision.rules if not rule.passed)
+        reason = f"the gate refuses package {package.sha256[:12]}: {broken}"
+        return _finish(stages, version, report, package, status="refused", reason=reason, decision=decision)
 
-    rollout = stages.always(tasks.release, package, ensemble, report, plan)
-    return _finish(stages, version, "promoted", report, package, decision, rollout)
+    plan_of_rollout = stages.always(tasks.release, package, ensemble, report, plan).plan
+    reason = f"{plan_of_rollout.release} is signed; its rollout begins with {plan_of_rollout.robots[0]}"
+    return _finish(stages, version, report, package, status="promoted", reason=reason, decision=decision)
 
 
 def _finish(
     stages: tasks.Stages,
     dataset: DatasetVersion,
-    status: Literal["promoted", "refused", "nothing-new"],
     report: EvaluationReport,
     package: PolicyPackage,
+    *,
+    status: Literal["promoted", "refused", "nothing-new"],
+    reason: str,
     decision: PromotionDecision | None = None,
-    rollout: RolloutState | None = None,
 ) -> State[RunSummary]:
     summary = RunSummary(
         status=status,
-        reason=_reason(dataset, decision, rollout),
+        reason=reason,
         dataset=dataset,
         report=report,
         package=package,
         decision=decision,
-        deployment=rollout.plan.deployment if rollout else None,
         stages=tuple(stages.timings),
     )
     artifacts.keep_summary(summary)
-    return Completed(name=_STATE_NAMES[status], message=summary.reason, data=summary)
-
-
-def _reason(dataset: DatasetVersion, decision: PromotionDecision | None, rollout: RolloutState | None) -> str:
-    if decision is None:
-        return f"nothing new: dataset {dataset.version[:12]} and code are those of the promoted policy"
-    if rollout is None:
-        broken = "; ".join(f"{rule.rule}: {rule.evidence}" for rule in decision.rules if not rule.passed)
-        return f"the gate refuses package {decision.package[:12]}: {broken}"
-    return f"{rollout.plan.release} is signed; rollout {rollout.plan.deployment} begins with {rollout.plan.robots[0]}"
+    return Completed(name=_STATE_NAMES[status], message=reason, data=summary)
 
 
 if __name__ == "__main__":

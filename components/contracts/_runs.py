@@ -70,6 +70,4 @@ class RunSummary(Frozen):
     package: PolicyPackage
     decision: PromotionDecision | None
     """None where nothing was new: the gate was not asked."""
-    deployment: str | None
-    """The rollout that was opened."""
     stages: tuple[StageTiming, ...]

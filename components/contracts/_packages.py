@@ -27,6 +27,10 @@ class Tolerances(Frozen):
     """Absolute, m/s or rad/s, on the executed actions."""
     scores: Annotated[float, Field(gt=0)] = 1e-3
     """Absolute, on step.onnx's class probabilities or values."""
+    pixels: Annotated[int, Field(ge=0, le=255)] = 2
+    """Levels of 255, on a golden JPEG after decoding and resizing: JPEG decoders differ in the last bit."""
+    jpeg_scores: Annotated[float, Field(gt=0)] = 2e-2
+    """Absolute, on the scores of a golden JPEG: what `pixels` may do to them."""
 
 
 class Budget(Frozen):
@@ -47,6 +51,20 @@ class Latency(Frozen):
     hardware: str
     provider: str
     """The execution provider that really ran."""
+
+
+class GoldenEpisode(Frozen):
+    """One recorded episode of the test split, and where its recorded outputs lie in golden.safetensors.
+
+    Tensors there, episodes end to end: `frames` (N, h, w, 3) uint8, `features` (N, F), `actions` (N, 3) and `scores`
+    (N, ...) float32, `tokens` (episodes, max_tokens) int64; for the JPEGs, in the same order, `jpeg_frames`
+    (M, h, w, 3) uint8, `jpeg_actions` (M, 3) and `jpeg_scores` (M, ...) float32.
+    """
+
+    instruction: str
+    frames: Annotated[int, Field(ge=1)]
+    jpegs: tuple[str, ...]
+    """Files with the episode's first frames as the camera gives them."""
 
 
 class PackageManifest(Frozen):
@@ -74,6 +92,9 @@ class PackageManifest(Frozen):
     budget: Budget
     parity_max: float
     """Largest absolute difference of scores between torch and onnxruntime on real frames."""
+    golden: tuple[GoldenEpisode, ...] = ()
+    subject: Sha256 | None = None
+    """Digest of the TrainedPolicy or Ensemble."""
     evaluation: Sha256
     """Digest of the EvaluationReport."""
     dataset: Sha256
@@ -98,3 +119,25 @@ class PolicyPackage(Frozen):
     def size(self) -> int:
         """Bytes of all files, manifest included."""
         return self.manifest.size + sum(ref.size for ref in self.files.values())
+
+
+class SelfTestResult(Frozen):
+    """What a package did on the machine that is to run it."""
+
+    passed: bool
+    failures: tuple[str, ...]
+    """Each with expected and got; empty if it passed."""
+    package: Sha256 | None
+    """None: not even the manifest could be read."""
+    provider: str
+    """The execution provider that was asked for."""
+    nodes: dict[str, int]
+    """Execution provider that really ran -> graph nodes that ran there."""
+    pixels_error: int | None
+    features_error: float | None
+    actions_error: float | None
+    scores_error: float | None
+    """Largest absolute differences from the recorded outputs; None where nothing finite was measured."""
+    latency: Latency | None
+    memory_mib: float | None
+    """Of this process after the runs; None where the system does not tell."""

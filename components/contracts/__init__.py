@@ -39,6 +39,7 @@ from ._evidence import (
 from ._fleet import (
     AgentState,
     Assignment,
+    EnrolledRobot,
     Phase,
     PromotionDecision,
     Release,
@@ -46,6 +47,8 @@ from ._fleet import (
     RolloutPlan,
     RolloutState,
     RuleOutcome,
+    SecurityFloor,
+    SignedReport,
 )
 from ._lineage import describe_lineage
 from ._packages import (
@@ -81,6 +84,7 @@ __all__ = [
     "DatasetEpisode",
     "DatasetSpec",
     "DatasetVersion",
+    "EnrolledRobot",
     "Ensemble",
     "EpisodeName",
     "EpisodeRecord",
@@ -112,9 +116,11 @@ __all__ = [
     "RolloutState",
     "RuleOutcome",
     "RunSummary",
+    "SecurityFloor",
     "SelfTestResult",
     "Settings",
     "Sha256",
+    "SignedReport",
     "Split",
     "StageTiming",
     "TensorSpec",

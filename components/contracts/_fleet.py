@@ -1,9 +1,10 @@
 """Releases, rollouts, and what robots report."""
 
+import math
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ._base import Frozen
 from ._episodes import RobotId
@@ -42,7 +43,18 @@ class Release(Frozen):
     package: Sha256
     hardware: tuple[str, ...]
     """Hardware ids it may run on, e.g. "simulated", "jetson-orin-nx-16gb"."""
+    l4t: tuple[str, ...] = ()
+    """Jetson Linux releases it may run on, e.g. "36.4"; empty: any."""
     created_at: datetime
+    demo_keys: bool = False
+    """Signed with keys that were made for a demo and lie beside each other: it proves nothing to a stranger."""
+
+
+class SecurityFloor(Frozen):
+    """floor.json, signed offline by the targets role: whoever steals the online keys cannot go below it."""
+
+    floor: Annotated[int, Field(ge=0)] = 0
+    """Releases below this number are refused."""
 
 
 class Assignment(Frozen):
@@ -50,16 +62,22 @@ class Assignment(Frozen):
 
     robot: RobotId
     deployment: str
-    release: ReleaseName
-    number: Annotated[int, Field(ge=1)]
+    release: ReleaseName | None
+    """None: no policy; the robot's built-in safe stop."""
+    number: Annotated[int, Field(ge=0)]
+    """The release's; 0 for none."""
     seq: Annotated[int, Field(ge=1)]
     """Rises with every assignment of this robot, a rollback included."""
     floor: Annotated[int, Field(ge=0)]
     """Releases below this number are refused."""
+    trials: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Operating trials before the robot commits; 0 for a release that it has proven before."""
+    min_success: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of those trials that has to succeed."""
 
 
 class Phase(Frozen):
-    """One step of a rollout."""
+    """One step of a rollout. Exactly one of `share` and `robots` is given."""
 
     name: str
     share: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -71,15 +89,23 @@ class Phase(Frozen):
     min_success: Annotated[float, Field(ge=0, le=1)]
     """A robot whose share of successful trials is lower has failed."""
     max_failures: Annotated[int, Field(ge=0)]
-    """Failed robots that are still borne; a canary's is 0."""
+    """Failed robots that are still borne, all phases counted together; a canary's is 0."""
+    max_failure_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Failed robots over attempted ones that are still borne; None: the absolute count alone decides."""
     timeout_s: Annotated[float, Field(gt=0)]
     """A robot that was online and has not finished by then has failed."""
 
+    @model_validator(mode="after")
+    def _one_size(self) -> "Phase":
+        if (self.share is None) == (self.robots is None):
+            raise ValueError(f"phase {self.name}: expected either share or robots, got {self.share} and {self.robots}")
+        return self
+
 
 class RolloutPlan(Frozen):
-    """What to do, decided before the first robot is touched."""
+    """What to do, decided before the first robot is touched. A plan that cannot work cannot be built."""
 
-    deployment: str
+    deployment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
     release: ReleaseName
     number: Annotated[int, Field(ge=1)]
     previous: ReleaseName | None
@@ -88,6 +114,25 @@ class RolloutPlan(Frozen):
     robots: Annotated[tuple[RobotId, ...], Field(min_length=1)]
     """In the order in which they are reached; the first is the canary."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+
+    def reach(self, phase: int) -> tuple[RobotId, ...]:
+        """The robots that are reached by the end of that phase."""
+        step = self.phases[phase]
+        count = step.robots if step.robots is not None else math.ceil(round((step.share or 0) * len(self.robots), 9))
+        return self.robots[:count]
+
+    @model_validator(mode="after")
+    def _can_work(self) -> "RolloutPlan":
+        if len(set(self.robots)) < len(self.robots):
+            raise ValueError("a robot is named twice")
+        if (self.previous is None) != (self.previous_number is None):
+            raise ValueError("expected previous and previous_number, or neither")
+        sizes = [len(self.reach(index)) for index in range(len(self.phases))]
+        if sizes != sorted(set(sizes)) or sizes[-1] != len(self.robots):
+            raise ValueError(f"phases have to grow and end with all {len(self.robots)} robots, got {sizes}")
+        if self.phases[0].max_failures > 0:
+            raise ValueError(f"the canary halts on one failure: expected max_failures 0 in {self.phases[0].name}")
+        return self
 
 
 class RolloutState(Frozen):
@@ -101,6 +146,8 @@ class RolloutState(Frozen):
     failed: tuple[RobotId, ...]
     reason: str
     phase_started_at: datetime
+    seqs: dict[RobotId, int] = Field(default_factory=dict)
+    """Each assigned robot's seq: reports about earlier ones do not count."""
 
 
 AgentState = Literal[
@@ -140,3 +187,27 @@ class RobotReport(Frozen):
     p50_ms: float | None
     p99_ms: float | None
     provider: str | None
+    count: Annotated[int, Field(ge=0)] = 0
+    """Rises with every report of this robot."""
+    fingerprint: str = ""
+    """Of the device: module, SM, L4T, TensorRT, onnxruntime, power mode."""
+
+
+class SignedReport(Frozen):
+    """reports/robots/<robot>/<seq>-<count>.json."""
+
+    report: RobotReport
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+    """Ed25519 over the report's canonical JSON, by the robot's own key."""
+
+
+class EnrolledRobot(Frozen):
+    """models/fleet/<robot>.json: whose reports count."""
+
+    robot: RobotId
+    public_key: Sha256
+    """Ed25519, 32 bytes, hex."""
+    hardware: str
+    enrolled_at: datetime
+    revoked: bool = False
+    """No assignments, and its reports are ignored."""

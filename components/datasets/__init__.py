@@ -1,1 +1,5 @@
-"""The room `datasets`."""
+"""Versioned datasets."""
+
+from ._frames import EpisodeFrames
+
+__all__ = ["EpisodeFrames"]

@@ -1,1 +1,30 @@
-"""The room `policies`."""
+"""Policies as torch modules: backbone, instruction encoder, heads, ensembles; recipes; running them.
+
+`recipes.compact_lstm(axes)` -> PolicySpec -> `build_module`; training gives a TrainedPolicy -> `load_module`,
+`predict` (recorded episodes), `driver` (frame by frame).
+
+What is not covered: word order in instructions (the encoder averages word embeddings), pretrained backbones, GPUs,
+and any path to a robot: robots run what `packaging` exports from StepModule's `encode` and `step`.
+"""
+
+from . import recipes
+from ._compact import normalise
+from ._module import EnsembleModule, PolicyModule, StepModule, build_module
+from ._predict import Predictions, TorchDriver, driver, predict, predict_with
+from ._weights import load_module, save_weights
+
+__all__ = [
+    "EnsembleModule",
+    "PolicyModule",
+    "Predictions",
+    "StepModule",
+    "TorchDriver",
+    "build_module",
+    "driver",
+    "load_module",
+    "normalise",
+    "predict",
+    "predict_with",
+    "recipes",
+    "save_weights",
+]

@@ -1,0 +1,124 @@
+"""Policies run: over recorded episodes, and frame by frame as a robot would."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.contracts import Ensemble, TrainedPolicy
+from components.contracts.errors import PolicyError
+from components.datasets import EpisodeFrames
+from components.episodes import resize_frame, tokenize
+from components.storage import ObjectStore
+
+from ._module import StepModule
+from ._weights import load_module
+
+_BATCH_FRAMES = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a policy would have done in one recorded episode."""
+
+    sha256: str
+    """Of the episode's file."""
+    actions: NDArray[np.float32]
+    """(T, 3) executed actions; frame 0's is there and counts nowhere."""
+    scores: NDArray[np.float32]
+    """(T, 3, 3) class probabilities over (-limit, 0, +limit), or (T, 3) values of a continuous policy."""
+
+
+def predict(
+    store: ObjectStore, subject: TrainedPolicy | Ensemble, episodes: Sequence[EpisodeFrames]
+) -> list[Predictions]:
+    """Run a policy over recorded frames (teacher-forced: it sees what the operator's robot saw).
+
+    Args:
+        store: Where the weights are.
+        subject: A member or an ensemble.
+        episodes: Any lengths; frames of the policy's FrameSpec.
+
+    Returns:
+        One a given episode, in their order.
+
+    Raises:
+        PolicyError: frames of another size than the policy's, or weights that do not fit.
+        IntegrityError: altered weights.
+    """
+    return predict_with(load_module(store, subject), episodes)
+
+
+def predict_with(module: StepModule, episodes: Sequence[EpisodeFrames]) -> list[Predictions]:
+    """`predict` with a module at hand. Puts it in evaluation mode for the while."""
+    expected = (module.frame.height, module.frame.width, 3)
+    for episode in episodes:
+        if episode.frames.shape[1:] != expected:
+            raise PolicyError(
+                f"{episode.name}: expected frames of {expected}, got {episode.frames.shape[1:]}; "
+                "build the dataset with the policy's FrameSpec"
+            )
+    training, results = module.training, []
+    module.eval()
+    with torch.inference_mode():
+        for batch in _batches(episodes):
+            longest = max(len(episode.frames) for episode in batch)
+            images = np.zeros((len(batch), longest, *expected), dtype=np.uint8)
+            for row, episode in zip(images, batch, strict=True):
+                row[: len(episode.frames)] = episode.frames
+            tokens = np.stack([tokenize(episode.instruction, module.vocabulary) for episode in batch])
+            actions, scores = module.sequence(torch.from_numpy(images), torch.from_numpy(tokens))
+            for index, episode in enumerate(batch):  # memory runs forward only: padding at the end changes nothing
+                length = len(episode.frames)
+                results.append(
+                    Predictions(episode.sha256, actions[index, :length].numpy(), scores[index, :length].numpy())
+                )
+    module.train(training)
+    return results
+
+
+def _batches(episodes: Sequence[EpisodeFrames]) -> list[list[EpisodeFrames]]:
+    """Neighbours together while their padded frames stay under `_BATCH_FRAMES`."""
+    batches: list[list[EpisodeFrames]] = []
+    longest = 0
+    for episode in episodes:
+        longest = max(longest, len(episode.frames))
+        if batches and longest * (len(batches[-1]) + 1) <= _BATCH_FRAMES:
+            batches[-1].append(episode)
+        else:
+            batches.append([episode])
+            longest = len(episode.frames)
+    return batches
+
+
+class TorchDriver:
+    """A policy at the wheel, in torch. See contracts.Policy; robots run the exported graphs instead."""
+
+    def __init__(self, module: StepModule) -> None:
+        self._module = module.eval()
+        self.reset("")
+
+    def reset(self, instruction: str) -> None:
+        """Begin an episode: memory is zero."""
+        self._tokens = torch.from_numpy(tokenize(instruction, self._module.vocabulary))[None]
+        self._state = self._module.initial_state()
+
+    def act(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H, W, 3) uint8 RGB of any size -> (3,) float32: m/s, m/s, rad/s."""
+        frame = torch.from_numpy(resize_frame(image, self._module.frame))[None]
+        with torch.inference_mode():
+            actions, _, *state = self._module.step(self._module.encode(frame), self._tokens, *self._state)
+        self._state = tuple(state)
+        return actions[0].numpy()  # type: ignore[no-any-return]
+
+
+def driver(store: ObjectStore, subject: TrainedPolicy | Ensemble) -> TorchDriver:
+    """A trained policy as something that drives (contracts.Policy). Give it frame 0 too.
+
+    Raises:
+        PolicyError: weights that do not fit.
+        IntegrityError: altered weights.
+    """
+    return TorchDriver(load_module(store, subject))

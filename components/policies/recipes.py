@@ -1,0 +1,52 @@
+"""Named policies: each recipe is a function that returns a PolicySpec.
+
+A recipe fixes what makes it that recipe; keyword arguments change the rest.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from components.contracts import Axis, DatasetVersion, PolicySpec, TrainingSpec
+
+_MOST_OTHER_KEYS = 0.05
+"""Share of actions that are no key press above which a dataset is continuous."""
+
+
+def compact_mlp(axes: Sequence[Axis], *, training: TrainingSpec | None = None, **changes: Any) -> PolicySpec:
+    """Small CNN, no memory: the policy that a memory has to beat."""
+    return _compact("compact_mlp", "mlp", axes, training, changes)
+
+
+def compact_lstm(axes: Sequence[Axis], *, training: TrainingSpec | None = None, **changes: Any) -> PolicySpec:
+    """Small CNN and one LSTM layer."""
+    return _compact("compact_lstm", "lstm", axes, training, changes)
+
+
+def compact_lstm_wide(axes: Sequence[Axis], *, training: TrainingSpec | None = None, **changes: Any) -> PolicySpec:
+    """compact_lstm with a wider memory, more dropout and another seed: errs differently."""
+    training = training or TrainingSpec(seed=1, learning_rate=1.5e-3)
+    return _compact("compact_lstm_wide", "lstm", axes, training, {"hidden": 160, "dropout": 0.3} | changes)
+
+
+def default_members(dataset: DatasetVersion, *, epochs: int | None = None) -> dict[str, PolicySpec]:
+    """The three members that are trained when nothing else is asked for, fitted to the dataset's axes, frames and kind
+    of actions (`continuous` where more than 5 % of them are no key press)."""
+    presses = max(sum(dataset.key_counts.values()), 1)
+    other = dataset.key_counts.get("other", 0) / presses
+    changes: dict[str, Any] = {
+        "frame": dataset.spec.frame,
+        "action_space": "continuous" if other > _MOST_OTHER_KEYS else "keys",
+    }
+    specs = [recipe(dataset.axes, **changes) for recipe in (compact_mlp, compact_lstm, compact_lstm_wide)]
+    if epochs is not None:
+        specs = [
+            spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": epochs})}) for spec in specs
+        ]
+    return {spec.recipe.replace("_", "-"): spec for spec in specs}
+
+
+def _compact(
+    recipe: str, head: str, axes: Sequence[Axis], training: TrainingSpec | None, changes: dict[str, Any]
+) -> PolicySpec:
+    fields = {"recipe": recipe, "head": head, "axes": tuple(axes), "training": training or TrainingSpec()}
+    return PolicySpec.model_validate(fields | changes)

@@ -114,6 +114,25 @@ def write_file(
     """Write the whole file beside `path`, force it to disk, then give it its name. Frames come as zlib streams of
     (H, W, 3) BGR and are stored as they are."""
     part = path.with_name(path.name + ".part")
+    try:
+        _write(part, attributes, shape=shape, compressed_frames=compressed_frames, actions=actions, events=events)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _write(
+    part: Path,
+    attributes: EpisodeAttributes,
+    *,
+    shape: tuple[int, int],
+    compressed_frames: Iterable[bytes],
+    actions: NDArray[np.float32],
+    events: list[str],
+) -> None:
     frames = len(events)
     with h5py.File(part, "w", libver=("earliest", "v110")) as file:
         images = file.create_dataset(
@@ -128,10 +147,6 @@ def write_file(
             compression_opts=GZIP_LEVEL,
         )  # fmt: skip
         file.attrs.update(attributes_to(attributes))
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

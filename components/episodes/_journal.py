@@ -4,11 +4,13 @@ HDF5 that was killed before a flush cannot be opened, and a flush can be cut off
 whatever is whole at its start is an episode.
 """
 
+import fcntl
 import json
 import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,14 +98,39 @@ def _next(file: Any) -> bytes | None:
     return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a journal whose writer is gone.
+
+    Raises:
+        EpisodeError: `recording`, its writer is alive.
+        FileNotFoundError: the journal was finished meanwhile.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EpisodeError("recording", f"{path.name} is still being recorded; recover it when it ended") from None
+        if not path.exists():
+            raise FileNotFoundError(path)
+        yield
+
+
 class JournalFile:
-    """The open journal. Every append is on the disk when it returns, or not in the journal at all."""
+    """The open journal, locked for as long as its writer lives. Every append is on the disk when it returns, or not in
+    the journal at all."""
 
     def __init__(self, path: Path, header: JournalHeader) -> None:
         self.path = path
         self.size = 0
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        self.append(header_block(header))
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.append(header_block(header))
+        except OSError:
+            self.close()
+            path.unlink()
+            raise
 
     def append(self, block: bytes) -> None:
         rest = memoryview(block)

@@ -13,7 +13,7 @@ from components.contracts.errors import EpisodeError
 
 from ._episode import EVENTS, EpisodeAttributes
 from ._hdf5 import GZIP_LEVEL, sync_folder, write_file
-from ._journal import SUFFIX, JournalFile, JournalHeader, frame_block, read_frames, read_header
+from ._journal import SUFFIX, JournalFile, JournalHeader, frame_block, locked, read_frames, read_header
 
 
 class EpisodeWriter:
@@ -87,12 +87,15 @@ class EpisodeWriter:
 
         Raises:
             EpisodeError: `empty`, no frame was added; nothing is left behind.
+            OSError: the disk is full or broken; the journal stays, to be recovered.
         """
-        self._journal.close()
         if self.frames == 0:
             self.discard()
             raise EpisodeError("empty", f"{self.path.name}: expected at least one frame; nothing was kept")
-        return recover(self._journal.path, total_duration_s=total_duration_s)
+        try:
+            return _finish(self._journal.path, total_duration_s)
+        finally:
+            self._journal.close()
 
     def discard(self) -> None:
         """Throw the recording away."""
@@ -112,13 +115,21 @@ class EpisodeWriter:
             self._journal.close()
 
 
-def recover(journal: Path, *, total_duration_s: float | None = None) -> Path:
-    """Turn a journal into its episode file, whole frames only, and remove the journal. Idempotent: killed at any moment
-    and called again it gives the same file.
+def recover(journal: Path) -> Path:
+    """Turn the journal of a killed writer into its episode file, whole frames only, and remove the journal.
+
+    Killed at any moment and called again it gives the same file.
 
     Raises:
-        EpisodeError: `journal` or `empty`, there is no whole frame in it; the journal is left as it is.
+        EpisodeError: `journal` or `empty`, there is no whole frame in it; `recording`, its writer is alive. The journal
+            is left as it is.
+        FileNotFoundError: the journal was finished meanwhile.
     """
+    with locked(journal):
+        return _finish(journal, None)
+
+
+def _finish(journal: Path, total_duration_s: float | None) -> Path:
     path = journal.with_name(journal.name.removesuffix(SUFFIX))
     if not path.exists():
         header = read_header(journal)

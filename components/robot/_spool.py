@@ -1,0 +1,193 @@
+"""The robot's own store of episodes: everything that was recorded and not yet confirmed by a receipt."""
+
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from components.contracts import EpisodeName, RobotId
+from components.contracts.errors import ConfigurationError, EpisodeError, SpoolFullError
+from components.episodes import JOURNAL_SUFFIX, EpisodeAttributes, EpisodeWriter, recover
+
+_log = logging.getLogger(__name__)
+_NAME: TypeAdapter[str] = TypeAdapter(EpisodeName)
+_ROBOT: TypeAdapter[str] = TypeAdapter(RobotId)
+
+DEFAULT_CAPACITY = 20 * 2**30
+
+
+class Spool:
+    """A folder of finished episodes (`<name>.h5`), the journals of those being recorded, and `quarantine/` for what no
+    one can read. A file has its name only when all of it is on the disk. Nothing is deleted here but by `remove`.
+
+    One robot, any number of processes: a lock keeps recorders, uploader and recovery apart.
+    """
+
+    def __init__(self, folder: Path, capacity_bytes: int = DEFAULT_CAPACITY) -> None:
+        """Open the spool, creating the folder where there is none. Call `recover` once after a start."""
+        self.folder = folder
+        self.capacity_bytes = capacity_bytes
+        self._quarantine = folder / "quarantine"
+        self._quarantine.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def used_bytes(self) -> int:
+        """Everything in the folder, unfinished and quarantined files too."""
+        return sum(_size(path) for path in self.folder.rglob("*"))
+
+    def pending(self) -> list[Path]:
+        """Finished episodes that no receipt has confirmed, oldest name first."""
+        return sorted(self.folder.glob("*.h5"))
+
+    def quarantined(self) -> list[Path]:
+        """What `recover` could not make an episode of."""
+        return sorted(path for path in self._quarantine.iterdir() if path.is_file())
+
+    def ensure_room(self, needed_bytes: int = 0) -> None:
+        """Check the budget and the disk before `needed_bytes` more are written.
+
+        Raises:
+            SpoolFullError: they would not fit; nothing was deleted.
+        """
+        used = self.used_bytes
+        if used + needed_bytes >= self.capacity_bytes:
+            raise SpoolFullError(
+                f"{self.folder}: expected room for {needed_bytes} bytes within the budget of {self.capacity_bytes}, "
+                f"{used} are used by {len(self.pending())} unconfirmed episodes; nothing was deleted: upload them "
+                "(`drover robot upload`), or raise the budget"
+            )
+        free = shutil.disk_usage(self.folder).free
+        if free <= needed_bytes:
+            raise SpoolFullError(
+                f"{self.folder}: expected {needed_bytes} free bytes on the disk, found {free}; nothing was deleted: "
+                "free some, or upload what is waiting"
+            )
+
+    def begin(self, attributes: EpisodeAttributes, height: int, width: int) -> EpisodeWriter:
+        """A writer for a new episode of this spool.
+
+        Raises:
+            SpoolFullError: the budget is spent, or the disk full.
+            EpisodeError: `exists`, the name is taken.
+        """
+        self.ensure_room()
+        with self._locked():
+            try:
+                return EpisodeWriter(self.path_of(attributes.name), attributes, height, width)
+            except OSError as error:
+                raise SpoolFullError(f"{self.folder}: the recording cannot begin ({error}); nothing was lost") from None
+
+    def add(self, source: Path) -> Path:
+        """Copy a file into the spool, whole or not at all; the original is not touched.
+
+        Raises:
+            SpoolFullError: it does not fit.
+            EpisodeError: `name`, no valid episode name; `exists`, other bytes have that name here.
+        """
+        name = source.stem
+        try:
+            _NAME.validate_python(name)
+        except ValidationError:
+            raise EpisodeError(
+                "name", f"{source}: expected a name of letters, digits, '.', '_' and '-' (128 at most); rename the file"
+            ) from None
+        target = self.path_of(name)
+        if target.exists():
+            if _same_bytes(source, target):
+                return target
+            raise EpisodeError("exists", f"{source}: other bytes of that name wait in {self.folder}; rename the file")
+        self.ensure_room(source.stat().st_size)
+        part = target.with_name(target.name + ".copy")
+        try:
+            with source.open("rb") as original, part.open("wb") as copy:
+                shutil.copyfileobj(original, copy, 2**20)
+                copy.flush()
+                os.fsync(copy.fileno())
+            part.replace(target)
+        except OSError as error:
+            raise SpoolFullError(
+                f"{source} could not be copied to {self.folder} ({error}); it was not touched"
+            ) from None
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    def recover(self) -> list[Path]:
+        """Finish what killed recorders left: each journal becomes an episode of its whole frames. A journal without a
+        whole frame goes to `quarantine/`. Recordings whose recorder lives are left alone.
+
+        Returns:
+            The episodes that were recovered.
+        """
+        recovered = []
+        with self._locked():
+            for journal in sorted(self.folder.glob("*" + JOURNAL_SUFFIX)):
+                try:
+                    recovered.append(recover(journal))
+                except FileNotFoundError:
+                    continue
+                except EpisodeError as error:
+                    if error.rule != "recording":
+                        _log.warning("%s; the journal is kept in %s", error, self._quarantine)
+                        journal.replace(_free_name(self._quarantine / journal.name))
+                except OSError as error:
+                    _log.warning("%s could not be recovered (%s); it is kept for the next time", journal, error)
+        return recovered
+
+    def remove(self, path: Path) -> None:
+        """Delete a finished episode: only ever for a receipt that names its bytes."""
+        path.unlink(missing_ok=True)
+
+    def path_of(self, name: str) -> Path:
+        return self.folder / f"{name}.h5"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def checked_robot(robot: str) -> str:
+    """The robot's id, as names of objects are made of it.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return _ROBOT.validate_python(robot)
+    except ValidationError:
+        raise ConfigurationError(
+            f"expected a robot id of lower-case letters, digits and '-' (63 at most), e.g. robot-1, got {robot!r}"
+        ) from None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:  # confirmed and removed, or finished, meanwhile
+        return 0
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        while block := first.read(2**20):
+            if block != second.read(2**20):
+                return False
+    return True
+
+
+def _free_name(path: Path) -> Path:
+    """The path itself, or with a number where something is there: nothing in quarantine is overwritten."""
+    candidate, number = path, 1
+    while candidate.exists():
+        candidate = path.with_name(f"{path.name}.{number}")
+        number += 1
+    return candidate

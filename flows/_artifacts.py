@@ -7,6 +7,7 @@ from components.contracts import (
     CheckReport,
     Estimate,
     EvaluationReport,
+    IngestSummary,
     ObjectRef,
     PromotionDecision,
     RolloutState,
@@ -28,7 +29,7 @@ def show_report(report: EvaluationReport) -> None:
     ]
     create_table_artifact(table=rows, key="leaderboard", description=f"Test split of dataset {report.dataset[:12]}")
     if report.html:
-        create_link_artifact(link=page_url(report.html), key="evaluation-report", link_text="Evaluation report")
+        create_link_artifact(link=_url(report.html), key="evaluation-report", link_text="Evaluation report")
 
 
 def show_checks(report: CheckReport) -> None:
@@ -36,7 +37,7 @@ def show_checks(report: CheckReport) -> None:
     rows = [finding.model_dump() for finding in report.findings] or [{"rule": "none was broken"}]
     create_table_artifact(table=rows, key="check-findings", description=f"{report.episodes} episodes")
     if report.data_docs:
-        create_link_artifact(link=page_url(report.data_docs), key="data-docs", link_text="Data Docs")
+        create_link_artifact(link=_url(report.data_docs), key="data-docs", link_text="Data Docs")
 
 
 def show_decision(decision: PromotionDecision) -> None:
@@ -57,12 +58,14 @@ def keep_summary(summary: RunSummary) -> None:
     storage.connect(Settings()).put("models", "runs/latest.json", summary.canonical_json())
 
 
-def page_url(page: ObjectRef) -> str:
-    """Where a browser opens a page of the `reports` bucket: the stack's page server, or a link into the store."""
+def keep_ingest(summary: IngestSummary) -> None:
+    """The same for the last ingest run that found something: `models/runs/latest-ingest.json`."""
+    storage.connect(Settings()).put("models", "runs/latest-ingest.json", summary.canonical_json())
+
+
+def _url(page: ObjectRef) -> str:
     settings = Settings()
-    if settings.pages_url:
-        return f"{settings.pages_url}/{page.key}"
-    return storage.connect(settings).link(page.bucket, page.key)
+    return storage.page_url(settings, storage.connect(settings), page.key)
 
 
 def _words(estimate: Estimate) -> str:

@@ -17,6 +17,8 @@ def ingest_episodes() -> State[IngestSummary]:
     summary = tasks.ingest_inbox()
     if summary.checks:
         artifacts.show_checks(summary.checks)
+    if summary.receipts:
+        artifacts.keep_ingest(summary)
     counts = Counter(receipt.status for receipt in summary.receipts)
     message = (
         f"{counts['accepted']} accepted, {counts['quarantined']} quarantined" if counts else "nothing is in the inbox"

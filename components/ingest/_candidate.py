@@ -1,0 +1,42 @@
+"""What ingest knows about one upload before it decides."""
+
+from components.contracts import EpisodeSummary, Finding, Frozen, ObjectRef, RobotId, Sha256
+
+
+class Candidate(Frozen):
+    """One object of the inbox: inspected, not settled."""
+
+    key: str
+    """In the bucket `inbox`."""
+    robot: RobotId | None
+    """From the key; None where the key is none of ours."""
+    name: str
+    """From the key, without `.h5`; made safe for a key of ours."""
+    sha256: Sha256
+    """Of the bytes."""
+    size: int
+    path: str | None = None
+    """A local copy; None, or gone, has it fetched again."""
+    known: bool = False
+    """An episode of these bytes was admitted before."""
+    summary: EpisodeSummary | None = None
+    finding: Finding | None = None
+    """Why it cannot be an episode. Without a summary and without a finding, it is `known`."""
+
+    @property
+    def claimed_sha256(self) -> str | None:
+        """The hash in the key."""
+        parts = self.key.split("/")
+        return parts[1] if self.robot else None
+
+
+class Quarantined(Frozen):
+    """finding.json beside quarantined bytes: who sent what, and the rule that it broke."""
+
+    file: ObjectRef
+    name: str
+    robot: RobotId | None
+    inbox_key: str
+    finding: Finding
+    summary: EpisodeSummary | None = None
+    """Where the file could be read."""

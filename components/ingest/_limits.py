@@ -1,0 +1,40 @@
+"""How much of this machine one uploaded file may use, and how large an episode may be."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from components.contracts import Frozen
+
+MIB = 2**20
+
+
+class Limits(Frozen):
+    """Caps on a file, and on the process that parses it. Whatever crosses one is quarantined, never lost."""
+
+    fetch_bytes: Annotated[int, Field(ge=1)] = 4096 * MIB
+    """A larger object is not even fetched to be quarantined: it stays in the inbox, and the log says so."""
+    file_bytes: Annotated[int, Field(ge=1)] = 512 * MIB
+    """Size of a file as uploaded; a larger one is quarantined without being opened."""
+    logical_bytes: Annotated[int, Field(ge=1)] = 512 * MIB
+    """Decoded size of a file's datasets, as declared: 194 frames of 1280x720."""
+    ratio: Annotated[float, Field(gt=1)] = 1100.0
+    """Declared size over file size. Deflate cannot reach more than 1032, so a larger one declares what is not there."""
+    chunk_bytes: Annotated[int, Field(ge=1)] = 64 * MIB
+    frames: Annotated[int, Field(ge=1)] = 10_000
+    side: Annotated[int, Field(ge=1)] = 8192
+    """Pixels along a frame's longer side."""
+    attributes: Annotated[int, Field(ge=1)] = 64
+    attribute_bytes: Annotated[int, Field(ge=1)] = 4096
+    text_bytes: Annotated[int, Field(ge=1)] = 256
+    """One event type, where its type has a fixed size."""
+
+    memory_bytes: Annotated[int, Field(ge=1)] = 2048 * MIB
+    """Address space of the parsing process."""
+    cpu_s: Annotated[int, Field(ge=1)] = 60
+    """Processor time for one file."""
+    wall_s: Annotated[float, Field(gt=0)] = 120.0
+    """From handing a file to the process until its answer."""
+    answer_bytes: Annotated[int, Field(ge=1)] = 64 * 1024
+    files_per_process: Annotated[int, Field(ge=1)] = 64
+    """Then a fresh process takes over."""

@@ -4,6 +4,7 @@ What is not covered: hostile files. `read_episode` refuses what has no episode's
 and follows whatever links HDF5 follows; uploads go through `ingest` first. Time zones: a name's time is read as UTC.
 """
 
+from ._donkey import import_donkey
 from ._episode import EVENTS, Episode, EpisodeAttributes
 from ._frames import resize_frame
 from ._hdf5 import read_episode
@@ -17,7 +18,7 @@ from ._writer import EpisodeWriter, recover
 __all__ = [
     "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "PATTERNS", "SCENARIOS",
     "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter",
-    "content_digest", "hash_distance", "instruction_for", "key_of", "make_name", "measure", "mirror_actions",
-    "mirror_instruction", "mirror_scenario", "parse_name", "perceptual_hash", "read_episode", "recover", "resize_frame",
-    "tokenize", "words",
+    "content_digest", "hash_distance", "import_donkey", "instruction_for", "key_of", "make_name", "measure",
+    "mirror_actions", "mirror_instruction", "mirror_scenario", "parse_name", "perceptual_hash", "read_episode",
+    "recover", "resize_frame", "tokenize", "words",
 ]  # fmt: skip

@@ -120,8 +120,9 @@ class JournalFile:
     """The open journal, locked for as long as its writer lives. Every append is on the disk when it returns, or not in
     the journal at all."""
 
-    def __init__(self, path: Path, header: JournalHeader) -> None:
+    def __init__(self, path: Path, header: JournalHeader, *, sync: bool) -> None:
         self.path = path
+        self._sync = sync
         self.size = 0
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
@@ -137,7 +138,8 @@ class JournalFile:
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
-            os.fdatasync(self._descriptor)
+            if self._sync:
+                os.fdatasync(self._descriptor)
         except OSError:
             os.ftruncate(self._descriptor, self.size)  # a full disk must not leave half a frame before the next one
             os.lseek(self._descriptor, self.size, os.SEEK_SET)

@@ -24,8 +24,17 @@ class EpisodeWriter:
     its name whole or not at all. `recover` does the same for a journal whose writer was killed.
     """
 
-    def __init__(self, path: Path, attributes: EpisodeAttributes, height: int, width: int) -> None:
+    def __init__(
+        self, path: Path, attributes: EpisodeAttributes, height: int, width: int, *, sync: bool = True
+    ) -> None:
         """Begin. `attributes.num_frames` and `colour_order` are the writer's: counted, and always BGR as robots store.
+
+        Args:
+            path: of the finished file.
+            attributes: what is known beside the frames.
+            height: of every frame.
+            width: of every frame.
+            sync: force each frame to disk; without, frames survive a kill but not a power cut, and imports are faster.
 
         Raises:
             EpisodeError: `exists`, there is a file or a journal of that name already; `shape`, no such frame size.
@@ -40,7 +49,7 @@ class EpisodeWriter:
         self._started = time.monotonic()
         header = JournalHeader(attributes.model_copy(update={"colour_order": "bgr"}), height, width)
         try:
-            self._journal = JournalFile(path.with_name(path.name + SUFFIX), header)
+            self._journal = JournalFile(path.with_name(path.name + SUFFIX), header, sync=sync)
         except FileExistsError:
             raise EpisodeError(
                 "exists", f"{path.name} is being recorded, or its recorder was killed: recover it"

@@ -12,6 +12,7 @@ from components.contracts.errors import EvidenceError
 
 from ._intervals import RATE, Array, Bootstrap, Bounds, Figure, Method, Table
 
+Role = Literal["member", "ensemble", "baseline", "incumbent"]
 Actions = NDArray[np.float32]
 """(T, 3): m/s, m/s, rad/s."""
 WITHIN = (0.3, 0.2, 0.15, 0.1)
@@ -137,7 +138,7 @@ def _correlation(sums: Table) -> Array:
 
 def score(
     name: str,
-    role: Literal["member", "ensemble", "baseline", "incumbent"],
+    role: Role,
     truth: Truth,
     predicted: Sequence[Actions],
     *,

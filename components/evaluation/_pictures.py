@@ -1,0 +1,101 @@
+"""Frames with the operator's key and the policy's drawn in."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from components.contracts import ACTION_LIMIT
+from components.datasets import EpisodeFrames
+from components.episodes import key_of
+
+from ._metrics import Actions
+
+FRAMES = 10
+_WIDTH = 320
+_TRUE, _PREDICTED = (255, 255, 255), (255, 176, 59)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame of the page."""
+
+    image: str
+    """PNG as a data URI."""
+    pressed: str
+    predicted: str
+    right: bool
+    where: str
+
+
+def label(action: NDArray[np.float32], *, keys: bool) -> str:
+    """The key, or the three values where the actions are no key presses."""
+    key = key_of(action) if keys else None
+    return key if key is not None else " ".join(f"{value:+.2f}" for value in action)
+
+
+def draw_frames(
+    episodes: Sequence[EpisodeFrames], predicted: Sequence[Actions], *, keys: bool, within: float, seed: int
+) -> list[Picture]:
+    """Ten frames drawn at random, right or wrong, from all frames after frame 0; in the order of the split."""
+    places = [(e, t) for e, item in enumerate(episodes) for t in range(1, len(item.frames))]
+    rng = np.random.default_rng([seed, len(places)])
+    chosen = sorted(rng.choice(len(places), size=min(FRAMES, len(places)), replace=False).tolist())
+    pictures = []
+    for episode, step in (places[index] for index in chosen):
+        item = episodes[episode]
+        true, guess = item.actions[step], predicted[episode][step]
+        pressed, told = label(true, keys=keys), label(guess, keys=keys)
+        pictures.append(
+            Picture(
+                image=_draw(item.frames[step], [(true, _TRUE, pressed), (guess, _PREDICTED, told)]),
+                pressed=pressed,
+                predicted=told,
+                right=bool(pressed == told if keys else np.abs(true - guess).max() <= within),
+                where=f"{item.scenario or item.name}, step {step}",
+            )
+        )
+    return pictures
+
+
+def _draw(frame: NDArray[np.uint8], marks: Sequence[tuple[NDArray[np.float32], tuple[int, int, int], str]]) -> str:
+    height, width = frame.shape[:2]
+    image = Image.fromarray(frame).resize((_WIDTH, round(_WIDTH * height / width)), Image.Resampling.NEAREST)
+    canvas = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size=15)
+    for index, (action, colour, text) in enumerate(marks):
+        middle = (_WIDTH * (0.3 + 0.4 * index), image.height * 0.70)
+        _arrow(canvas, middle, action, colour)
+        canvas.text(
+            (middle[0], image.height - 4), text, font=font, fill=colour, anchor="mb", stroke_width=2, stroke_fill=0
+        )
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _arrow(
+    canvas: ImageDraw.ImageDraw, middle: tuple[float, float], action: NDArray[np.float32], colour: tuple[int, int, int]
+) -> None:
+    """Up is forward, left is left; a turn is an arc that opens to its side; standing still is a dot."""
+    x, y = middle
+    forward, left, turn = (float(value) / ACTION_LIMIT for value in action)
+    reach = 30.0
+    tip = np.array([x - reach * left, y - reach * forward])
+    if abs(turn) > 0.02:
+        begin, end = (270 - 120 * turn, 270.0) if turn > 0 else (270.0, 270 - 120 * turn)
+        canvas.arc((x - 18, y - 18, x + 18, y + 18), begin, end, fill=colour, width=4)
+    if np.hypot(forward, left) < 0.02:
+        canvas.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour, outline=(0, 0, 0))
+        return
+    canvas.line((x, y, *tip), fill=(0, 0, 0), width=7)
+    canvas.line((x, y, *tip), fill=colour, width=4)
+    along = np.array([tip[0] - x, tip[1] - y])
+    along /= np.hypot(*along)
+    across = np.array([-along[1], along[0]])
+    corners = [tip + 9 * along, tip + 7 * across - 3 * along, tip - 7 * across - 3 * along]
+    canvas.polygon([(float(a), float(b)) for a, b in corners], fill=colour, outline=(0, 0, 0))

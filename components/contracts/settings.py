@@ -51,6 +51,14 @@ class Settings(BaseSettings):
     ray_dashboard_url: str | None = None
     serving_url: str | None = None
     """The Bento of the promoted policy."""
+    pages_url: str | None = None
+    """The stack's page server: reports as a browser reads them."""
+    s3_port: int | None = None
+    """Ports of the embedded stack; None: a free one, the same as last time where possible."""
+    prefect_port: int | None = None
+    ray_dashboard_port: int | None = None
+    serving_port: int | None = None
+    pages_port: int | None = None
 
     @classmethod
     def settings_customise_sources(

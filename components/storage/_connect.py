@@ -1,0 +1,96 @@
+"""From settings to a store that is ready to be relied on."""
+
+import uuid
+from typing import Literal
+
+from components.contracts import Settings
+from components.contracts.errors import AlreadyExistsError, ConfigurationError, StorageError
+
+from ._calls import PATIENCE_S
+from ._protocol import BUCKETS, ObjectStore
+from ._s3 import S3Store
+
+Identity = Literal["platform", "robot"]
+
+
+def connect(settings: Settings, *, identity: Identity = "platform", patience: float = PATIENCE_S) -> S3Store:
+    """The object store that the settings name. Nothing is sent yet.
+
+    Args:
+        identity: `robot` may only write inbox and reports and read receipts and releases.
+        patience: seconds during which a call is tried again while the server does not answer.
+
+    Raises:
+        ConfigurationError: no endpoint, or no key for that identity.
+    """
+    if not settings.s3_endpoint:
+        raise ConfigurationError(
+            "expected an object store, found none: run `drover up` for one on this machine, "
+            "or set DROVER_S3_ENDPOINT, DROVER_S3_KEY and DROVER_S3_SECRET for an S3 of yours"
+        )
+    prefix = "ROBOT_S3" if identity == "robot" else "S3"
+    key, secret = (
+        (settings.robot_s3_key, settings.robot_s3_secret)
+        if identity == "robot"
+        else (settings.s3_key, settings.s3_secret)
+    )
+    if not key or secret is None:
+        raise ConfigurationError(
+            f"the object store at {settings.s3_endpoint} needs the {identity}'s key and secret: "
+            f"set DROVER_{prefix}_KEY and DROVER_{prefix}_SECRET"
+        )
+    return S3Store(
+        settings.s3_endpoint,
+        key,
+        secret.get_secret_value(),
+        region=settings.s3_region,
+        secure=settings.s3_secure,
+        identity=identity,
+        patience=patience,
+    )
+
+
+def prepare(store: ObjectStore) -> None:
+    """Make the buckets, and make sure that of two conditional writes one loses. Cheap; safe to call again.
+
+    Raises:
+        StorageError: the server cannot be reached, or ignores `If-None-Match`: two writers would both believe
+            that they won, so it is refused.
+    """
+    if not isinstance(store, S3Store):
+        return
+    for bucket in BUCKETS:
+        store.ensure_bucket(bucket)
+    key = f"probe/{uuid.uuid4().hex}"
+    try:
+        for large in (False, True):
+            if not _second_write_loses(store, f"{key}-{large}", large=large):
+                kind = "multipart uploads" if large else "writes"
+                raise StorageError(
+                    f"the object store at {store.endpoint} ignores If-None-Match on {kind}: of two writers both would "
+                    "win. Use one that honours it (SeaweedFS, MinIO, versitygw, AWS S3), or run `drover up`"
+                )
+    finally:
+        for large in (False, True):
+            store.remove("datasets", f"{key}-{large}")
+
+
+def _second_write_loses(store: S3Store, key: str, *, large: bool) -> bool:
+    write = store.put_in_parts if large else store.put
+    write("datasets", key, b"first", if_absent=True)
+    try:
+        write("datasets", key, b"second", if_absent=True)
+    except AlreadyExistsError:
+        return store.get("datasets", key) == b"first"
+    return False
+
+
+def page_url(settings: Settings, store: ObjectStore, key: str) -> str:
+    """A URL of an object in the `reports` bucket for a person's browser.
+
+    The stack's page server where it runs, because pages whose parts refer to each other need one origin; a link
+    good for a week elsewhere.
+    """
+    if settings.pages_url:
+        return f"{settings.pages_url.rstrip('/')}/{key}"
+    return store.link("reports", key, hours=7 * 24)

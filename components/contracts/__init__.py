@@ -130,6 +130,6 @@ __all__ = [
     "TrainingPlan",
     "TrainingSpec",
     "TrialOutcome",
-    "canonical_json",
+    "canonical_json", "describe_lineage",
     "errors",
 ]

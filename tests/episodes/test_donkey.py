@@ -1,0 +1,217 @@
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.contracts.errors import ConfigurationError, EpisodeError
+from components.episodes import import_donkey, measure, read_episode
+
+REAL_TUB = Path(__file__).parents[3] / "shared" / "data" / "donkeycar-tub" / "tub.tar.gz"
+START_MS = 1_602_421_393_803
+
+
+def make_tub(
+    folder: Path, count: int = 7, *, deleted: tuple[int, ...] = (), changes: dict[int, dict[str, object]] | None = None
+) -> Path:
+    """A small tub, in a folder as macOS leaves it."""
+    images = folder / "images"
+    images.mkdir(parents=True)
+    lines = []
+    for index in range(count):
+        name = f"{index}_cam_image_array_.jpg"
+        Image.fromarray(np.full((24, 32, 3), (index * 9, 100, 200), np.uint8)).save(images / name, quality=95)
+        record = {"_index": index, "_timestamp_ms": START_MS + 50 * index, "cam/image_array": name}
+        record |= {"user/angle": -0.1 * index, "user/throttle": 0.5, "user/mode": "user"}
+        lines.append(json.dumps(record | (changes or {}).get(index, {})))
+    (folder / "catalog_0.catalog").write_text("\n".join(lines) + "\n")
+    (folder / "._catalog_0.catalog").write_bytes(b"\x00\x05\x16\x07")
+    manifest = {"paths": ["catalog_0.catalog"], "current_index": count, "deleted_indexes": list(deleted)}
+    (folder / "manifest.json").write_text("\n".join(["[]", "[]", "{}", "{}", json.dumps(manifest)]))
+    return folder
+
+
+def _tar(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for info, data in members:
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def test_a_tub_becomes_episodes_in_recording_order(tmp_path: Path, out: Path) -> None:
+    paths = import_donkey(make_tub(tmp_path / "tub"), out, robot="donkey-1", frames_per_episode=3)
+    assert sorted(out.iterdir()) == paths
+    episodes = [read_episode(path) for path in paths]
+    assert [len(episode.images) for episode in episodes] == [4, 4, 2]  # each with its frame 0
+    first = episodes[0]
+    assert first.events == ("episode_start", *["start_action"] * 3)
+    assert np.allclose(first.actions, [[0, 0, 0], [0.5, 0, 0], [0.5, 0, -0.1], [0.5, 0, -0.2]])
+    assert np.array_equal(first.images[0], first.images[1])
+    assert np.abs(first.images[3, 10, 10].astype(int) - (18, 100, 200)).max() <= 3  # RGB as the camera saw it
+    assert first.attributes.total_duration_s == pytest.approx(0.1)
+    assert (first.attributes.source, first.attributes.instruction) == ("donkey", "Follow the track")
+    assert first.attributes.action_units == "normalised"
+    assert len({episode.attributes.session for episode in episodes}) == 1
+    moments = [str(episode.attributes.collected_at) for episode in episodes]
+    assert moments == sorted(set(moments))
+    assert measure(first, sha256="0" * 64, robot="donkey-1").frame_zero_is_start
+
+
+def test_importing_again_gives_the_same_bytes(tmp_path: Path, out: Path) -> None:
+    tub = make_tub(tmp_path / "tub")
+    before = [path.read_bytes() for path in import_donkey(tub, out, robot="donkey-1")]
+    assert [path.read_bytes() for path in import_donkey(tub, out, robot="donkey-1")] == before
+
+
+def test_another_tub_does_not_overwrite_the_first(tmp_path: Path, out: Path) -> None:
+    import_donkey(make_tub(tmp_path / "tub"), out, robot="donkey-1")
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(EpisodeError, match="another folder"):
+        import_donkey(make_tub(tmp_path / "other", 5), out, robot="donkey-1")
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_deleted_records_and_sessions_part_the_recording(tmp_path: Path, out: Path) -> None:
+    changes: dict[int, dict[str, object]] = {index: {"_session_id": "b"} for index in (5, 6)}
+    tub = make_tub(tmp_path / "tub", deleted=(2,), changes=changes)
+    episodes = [read_episode(path) for path in import_donkey(tub, out, robot="donkey-1")]
+    assert [len(episode.images) - 1 for episode in episodes] == [2, 2, 2]
+    assert len({episode.attributes.session for episode in episodes}) == 3
+
+
+def test_a_clock_that_is_set_back_keeps_the_order(tmp_path: Path, out: Path) -> None:
+    tub = make_tub(tmp_path / "tub", changes={index: {"_timestamp_ms": START_MS - 10**6} for index in (3, 4, 5)})
+    paths = import_donkey(tub, out, robot="donkey-1", frames_per_episode=3)
+    moments = [str(read_episode(path).attributes.collected_at) for path in paths]
+    assert moments == sorted(moments)
+    assert paths == sorted(paths)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"user/angle": "left"}, "line 3: expected user/angle to be a number"),
+        ({"user/throttle": 3}, r"line 3: expected user/throttle in \[-1, 1\], got 3"),
+        ({"user/throttle": float("nan")}, "line 3: expected user/throttle to be a number"),
+        ({"cam/image_array": "../../secret.jpg"}, "line 3: expected a file name without a path"),
+        ({"cam/image_array": "99.jpg"}, "line 3: expected the image images/99.jpg, found none"),
+        ({"_index": 0}, "expected each _index once, found 0 twice"),
+        ({"_timestamp_ms": 1e300}, "expected _timestamp_ms since 1970"),
+    ],
+)
+def test_a_malformed_record_is_named_and_nothing_is_written(
+    tmp_path: Path, out: Path, change: dict[str, object], message: str
+) -> None:
+    tub = make_tub(tmp_path / "tub", changes={2: change})
+    with pytest.raises(EpisodeError, match=message) as caught:
+        import_donkey(tub, out, robot="donkey-1", frames_per_episode=2)
+    assert caught.value.rule == "tub"
+    assert list(out.iterdir()) == []
+
+
+def test_a_broken_line_image_or_manifest_is_named(tmp_path: Path, out: Path) -> None:
+    tub = make_tub(tmp_path / "tub")
+    lines = (tub / "catalog_0.catalog").read_text().splitlines()
+    (tub / "catalog_0.catalog").write_text("\n".join([*lines[:4], lines[4][:30], *lines[5:]]))
+    with pytest.raises(EpisodeError, match=r"catalog_0\.catalog, line 5: expected a JSON record"):
+        import_donkey(tub, out, robot="donkey-1")
+    (tub / "catalog_0.catalog").write_text("\n".join(lines))
+    (tub / "images" / "4_cam_image_array_.jpg").write_bytes(b"no image")
+    with pytest.raises(EpisodeError, match=r"4_cam_image_array_\.jpg: expected an image"):
+        import_donkey(tub, out, robot="donkey-1", frames_per_episode=2)
+    (tub / "manifest.json").write_text("{}\nnot json")
+    with pytest.raises(EpisodeError, match=r"manifest\.json: expected its last line"):
+        import_donkey(tub, out, robot="donkey-1")
+    (tub / "manifest.json").write_text('{"paths": ["../x"], "deleted_indexes": []}')
+    with pytest.raises(EpisodeError, match="without a path"):
+        import_donkey(tub, out, robot="donkey-1")
+    (tub / "manifest.json").write_text('{"paths": [], "deleted_indexes": []}')
+    with pytest.raises(EpisodeError, match="expected records, found none"):
+        import_donkey(tub, out, robot="donkey-1")
+    (tub / "manifest.json").unlink()
+    with pytest.raises(EpisodeError, match=r"expected a manifest\.json"):
+        import_donkey(tub, out, robot="donkey-1")
+    with pytest.raises(EpisodeError, match="found nothing there"):
+        import_donkey(tmp_path / "nowhere", out, robot="donkey-1")
+    assert list(out.iterdir()) == []
+
+
+def test_an_image_of_another_size_is_named(tmp_path: Path, out: Path) -> None:
+    tub = make_tub(tmp_path / "tub")
+    Image.new("RGB", (16, 16)).save(tub / "images" / "1_cam_image_array_.jpg")
+    with pytest.raises(EpisodeError, match="expected 32x24 as the episode's first image, got 16x16"):
+        import_donkey(tub, out, robot="donkey-1")
+
+
+def test_a_senseless_robot_or_length_is_refused(tmp_path: Path, out: Path) -> None:
+    tub = make_tub(tmp_path / "tub")
+    with pytest.raises(ConfigurationError, match="Donkey One"):
+        import_donkey(tub, out, robot="Donkey One")
+    with pytest.raises(ConfigurationError, match="at least 1"):
+        import_donkey(tub, out, robot="donkey-1", frames_per_episode=0)
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/tmp/drover-escaped", "tub/../../escaped"])  # noqa: S108
+def test_an_archive_that_points_outside_is_refused(tmp_path: Path, out: Path, name: str) -> None:
+    archive = _tar(tmp_path / "tub.tar.gz", (tarfile.TarInfo(name), b"x"))
+    with pytest.raises(EpisodeError, match="expected names inside the archive"):
+        import_donkey(archive, out, robot="donkey-1")
+    assert not list(tmp_path.rglob("escaped"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_an_archive_with_a_link_or_device_is_refused(tmp_path: Path, out: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("tub/manifest.json")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with pytest.raises(EpisodeError, match="link or device"):
+        import_donkey(_tar(tmp_path / "tub.tar.gz", (info, b"")), out, robot="donkey-1")
+
+
+def test_an_archive_that_swells_is_refused(tmp_path: Path, out: Path) -> None:
+    bomb = _tar(tmp_path / "tub.tar.gz", (tarfile.TarInfo("tub/zeros"), bytes(65 * 2**20)))
+    assert bomb.stat().st_size < 100_000
+    with pytest.raises(EpisodeError, match="found more at 'tub/zeros'"):
+        import_donkey(bomb, out, robot="donkey-1")
+
+
+def test_a_linked_image_in_a_folder_is_refused(tmp_path: Path, out: Path) -> None:
+    tub = make_tub(tmp_path / "tub")
+    image = tub / "images" / "1_cam_image_array_.jpg"
+    image.rename(tmp_path / "elsewhere.jpg")
+    image.symlink_to(tmp_path / "elsewhere.jpg")
+    with pytest.raises(EpisodeError, match="is a link"):
+        import_donkey(tub, out, robot="donkey-1")
+
+
+@pytest.mark.parametrize("keep", [0, 0.1, 0.5, 0.95])
+def test_a_cut_off_or_foreign_archive_is_refused(tmp_path: Path, out: Path, keep: float) -> None:
+    archive = tmp_path / "tub.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(make_tub(tmp_path / "tub"), "tub")
+    data = archive.read_bytes()
+    archive.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(EpisodeError, match="expected a whole tar archive"):
+        import_donkey(archive, out, robot="donkey-1")
+
+
+@pytest.mark.skipif(not REAL_TUB.is_file(), reason=f"the real Donkey tub is not at {REAL_TUB}")
+def test_the_real_tub_becomes_twenty_episodes_with_its_implausible_clock(out: Path) -> None:
+    paths = import_donkey(REAL_TUB, out, robot="donkey-1")
+    assert len(paths) == 20
+    episodes = [read_episode(path) for path in paths]
+    assert {episode.images.shape for episode in episodes} == {(51, 120, 160, 3)}
+    summaries = [measure(episode, sha256="0" * 64, robot="donkey-1") for episode in episodes]
+    durations = [summary.stated_duration_s or 0 for summary in summaries]
+    assert sum(durations) < 4  # 1,000 frames: stated as they are, for the check to disbelieve
+    assert all(summary.frame_zero_is_start and summary.non_finite_actions == 0 for summary in summaries)
+    assert len({summary.session for summary in summaries}) == 1
+    assert len({summary.content_sha256 for summary in summaries}) == 20

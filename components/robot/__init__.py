@@ -13,7 +13,7 @@ from ._package import MANIFEST, VerifiedPackage, read_verified, verify_package
 from ._recorder import Recorder
 from ._runtime import Decision, Runtime, Session
 from ._safety import Fault, SafeAction, SafetyLayer, Watchdog
-from ._selftest import hardware_name, measure_latency, percentiles, self_test
+from ._selftest import hardware_name, measure_latency, percentiles, self_test, undecided
 from ._spool import Spool
 from ._uploader import Uploader, UploadReport, upload_folder
 
@@ -39,6 +39,7 @@ __all__ = [
     "percentiles",
     "read_verified",
     "self_test",
+    "undecided",
     "upload_folder",
     "verify_package",
 ]

@@ -1,0 +1,1 @@
+"""The promoted policy over HTTP."""

@@ -119,6 +119,8 @@ def write_file(
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(path)
+    except RuntimeError as error:  # what h5py makes of a failed write when it closes the file
+        raise OSError(f"{part.name} could not be written: {error}") from error
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -26,9 +27,10 @@ _LOG_EVERY_S = 10.0
 class Progress:
     """One stage's bars. `count` for things that are counted, `epoch` for members that are trained."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, *, epochs: Mapping[str, int] | None = None) -> None:
         self._stage = stage
-        self._tasks: dict[str, object] = {}
+        self._epochs = epochs or {}
+        self._tasks: dict[str, TaskID] = {}
         self._logged = float("-inf")
         self._bars = Bars(
             SpinnerColumn(),
@@ -53,18 +55,18 @@ class Progress:
         """`done` of `total` episodes, trials or files."""
         self._show(self._stage, done, total, "")
 
-    def epoch(self, member: str, epoch: EpochMetrics, epochs: int) -> None:
-        """One member's newest epoch of at most `epochs`."""
+    def epoch(self, member: str, epoch: EpochMetrics) -> None:
+        """One member's newest epoch; it may stop before its last."""
         note = (
             f"loss {epoch.training_loss:.3f}  validation {epoch.validation_loss:.3f}  "
             f"MAE {epoch.validation_mae:.3f}  {epoch.frames_per_s:,.0f} frames/s"
         )
-        self._show(member, epoch.epoch + 1, epochs, note)
+        self._show(member, epoch.epoch + 1, self._epochs.get(member, epoch.epoch + 1), note)
 
     def _show(self, name: str, done: int, total: int, note: str) -> None:
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=total, note="")
-        self._bars.update(self._tasks[name], completed=done, total=total, note=note)  # type: ignore[arg-type]
+        self._bars.update(self._tasks[name], completed=done, total=total, note=note)
         now = time.monotonic()
         if self._bars.disable and (done >= total or now - self._logged > _LOG_EVERY_S):
             self._logged = now

@@ -140,28 +140,44 @@ def build_dataset(spec: DatasetSpec, episodes: list[EpisodeRecord]) -> DatasetVe
 
 @door("train", minutes=24 * 60)
 def train_distributed(dataset: DatasetVersion, plan: TrainingPlan) -> TrainedMembers:
-    """One member on several workers at once, by Ray Train."""
+    """One member on several workers together, by Ray Train."""
     from components import training
+    from components.policies import recipes
 
-    with Progress("train") as progress:
-        trained = training.train(
-            storage.connect(Settings()),
-            dataset,
-            *training.distributed_member(dataset, plan),
-            workers=2,
-            progress=progress.epoch,
-        )
-    return TrainedMembers(members=(trained,))
+    settings = Settings()
+    specs = recipes.distributed_member(dataset, epochs=plan.epochs) if plan.distributed is None else plan.distributed
+    trained = []
+    for name, spec in specs.items():
+        with Progress("train", epochs={name: spec.training.epochs}) as progress:
+            trained.append(
+                training.train(
+                    storage.connect(settings),
+                    dataset,
+                    spec,
+                    name=name,
+                    workers=plan.workers,
+                    checkpoint_dir=settings.home / "training",
+                    progress=progress.epoch,
+                )
+            )
+    return TrainedMembers(members=tuple(trained))
 
 
 @door("tune", minutes=24 * 60)
 def train_members(dataset: DatasetVersion, plan: TrainingPlan) -> TrainedMembers:
     """The other members side by side, as Ray Tune trials."""
     from components import training
+    from components.policies import recipes
 
-    with Progress("tune") as progress:
+    settings = Settings()
+    specs = plan.members or recipes.default_members(dataset, epochs=plan.epochs)
+    with Progress("tune", epochs={name: spec.training.epochs for name, spec in specs.items()}) as progress:
         trained = training.train_members(
-            storage.connect(Settings()), dataset, training.tuned_members(dataset, plan), progress=progress.epoch
+            storage.connect(settings),
+            dataset,
+            specs,
+            checkpoint_dir=settings.home / "training",
+            progress=progress.epoch,
         )
     return TrainedMembers(members=tuple(trained))
 

@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-from pydantic import Field
-
 from ._base import Frozen
 from ._datasets import DatasetVersion
 from ._episodes import CheckReport, Receipt
@@ -16,8 +14,13 @@ from ._policies import Ensemble, PolicySpec, TrainedPolicy
 class TrainingPlan(Frozen):
     """What `train-and-promote` is asked to do: the flow's one parameter besides the dataset's spec."""
 
-    members: dict[str, PolicySpec] = Field(default_factory=dict)
-    """Name -> spec; empty: the default three compact members over the axes that vary."""
+    members: dict[str, PolicySpec] | None = None
+    """Name -> spec, trained side by side; None: the default three compact members, fitted to the dataset."""
+    distributed: dict[str, PolicySpec] | None = None
+    """At most one, trained by `workers` together; None: a fourth compact member. Empty: none."""
+    workers: int = 2
+    epochs: int | None = None
+    """For the default members; None: their recipes' own."""
     closed_loop_trials: int = 40
     """0 for a robot that cannot be simulated."""
     seed: int = 0

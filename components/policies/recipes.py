@@ -29,20 +29,31 @@ def compact_lstm_wide(axes: Sequence[Axis], *, training: TrainingSpec | None = N
 
 
 def default_members(dataset: DatasetVersion, *, epochs: int | None = None) -> dict[str, PolicySpec]:
-    """The three members that are trained when nothing else is asked for, fitted to the dataset's axes, frames and kind
-    of actions (`continuous` where more than 5 % of them are no key press)."""
+    """The three members that are trained side by side when nothing else is asked for, fitted to the dataset's axes,
+    frames and kind of actions (`continuous` where more than 5 % of them are no key press)."""
+    specs = [recipe(dataset.axes, **_fitted(dataset)) for recipe in (compact_mlp, compact_lstm, compact_lstm_wide)]
+    return {spec.recipe.replace("_", "-"): _for_epochs(spec, epochs) for spec in specs}
+
+
+def distributed_member(dataset: DatasetVersion, *, epochs: int | None = None) -> dict[str, PolicySpec]:
+    """The fourth, which several workers train together: a compact_lstm with a seed of its own."""
+    spec = compact_lstm(dataset.axes, training=TrainingSpec(seed=2), **_fitted(dataset))
+    return {"compact-lstm-distributed": _for_epochs(spec, epochs)}
+
+
+def _fitted(dataset: DatasetVersion) -> dict[str, Any]:
     presses = max(sum(dataset.key_counts.values()), 1)
     other = dataset.key_counts.get("other", 0) / presses
-    changes: dict[str, Any] = {
+    return {
         "frame": dataset.spec.frame,
         "action_space": "continuous" if other > _MOST_OTHER_KEYS else "keys",
     }
-    specs = [recipe(dataset.axes, **changes) for recipe in (compact_mlp, compact_lstm, compact_lstm_wide)]
-    if epochs is not None:
-        specs = [
-            spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": epochs})}) for spec in specs
-        ]
-    return {spec.recipe.replace("_", "-"): spec for spec in specs}
+
+
+def _for_epochs(spec: PolicySpec, epochs: int | None) -> PolicySpec:
+    if epochs is None:
+        return spec
+    return spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": epochs})})
 
 
 def _compact(

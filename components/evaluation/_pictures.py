@@ -66,12 +66,12 @@ def _draw(frame: NDArray[np.uint8], marks: Sequence[tuple[NDArray[np.float32], t
     height, width = frame.shape[:2]
     image = Image.fromarray(frame).resize((_WIDTH, round(_WIDTH * height / width)), Image.Resampling.NEAREST)
     canvas = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=15)
+    font = ImageFont.load_default(size=28)
     for index, (action, colour, text) in enumerate(marks):
-        middle = (_WIDTH * (0.3 + 0.4 * index), image.height * 0.70)
+        middle = (_WIDTH * (0.3 + 0.4 * index), image.height * 0.58)
         _arrow(canvas, middle, action, colour)
         canvas.text(
-            (middle[0], image.height - 4), text, font=font, fill=colour, anchor="mb", stroke_width=2, stroke_fill=0
+            (middle[0], image.height - 4), text, font=font, fill=colour, anchor="mb", stroke_width=3, stroke_fill=0
         )
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
@@ -84,18 +84,18 @@ def _arrow(
     """Up is forward, left is left; a turn is an arc that opens to its side; standing still is a dot."""
     x, y = middle
     forward, left, turn = (float(value) / ACTION_LIMIT for value in action)
-    reach = 30.0
+    reach = 38.0
     tip = np.array([x - reach * left, y - reach * forward])
     if abs(turn) > 0.02:
         begin, end = (270 - 120 * turn, 270.0) if turn > 0 else (270.0, 270 - 120 * turn)
-        canvas.arc((x - 18, y - 18, x + 18, y + 18), begin, end, fill=colour, width=4)
+        canvas.arc((x - 26, y - 26, x + 26, y + 26), begin, end, fill=colour, width=6)
     if np.hypot(forward, left) < 0.02:
-        canvas.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour, outline=(0, 0, 0))
+        canvas.ellipse((x - 8, y - 8, x + 8, y + 8), fill=colour, outline=(0, 0, 0))
         return
-    canvas.line((x, y, *tip), fill=(0, 0, 0), width=7)
-    canvas.line((x, y, *tip), fill=colour, width=4)
+    canvas.line((x, y, *tip), fill=(0, 0, 0), width=10)
+    canvas.line((x, y, *tip), fill=colour, width=6)
     along = np.array([tip[0] - x, tip[1] - y])
     along /= np.hypot(*along)
     across = np.array([-along[1], along[0]])
-    corners = [tip + 9 * along, tip + 7 * across - 3 * along, tip - 7 * across - 3 * along]
+    corners = [tip + 14 * along, tip + 11 * across - 5 * along, tip - 11 * across - 5 * along]
     canvas.polygon([(float(a), float(b)) for a, b in corners], fill=colour, outline=(0, 0, 0))

@@ -18,7 +18,7 @@ COLOURS = {
     "subject": "#1f5fa8", "expert": "#2f8f5b", "straight-ahead": "#c9742b",
 }  # fmt: skip
 UNITS: dict[Axis, str] = {"linear_x": "m/s", "linear_y": "m/s", "angular_z": "rad/s"}
-_RC = {
+RC = {
     "svg.hashsalt": "drover", "svg.fonttype": "path", "font.size": 9, "font.family": "DejaVu Sans",
     "axes.edgecolor": FAINT, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9, "legend.frameon": False,
@@ -29,7 +29,7 @@ _RC = {
 def data_uri(figure: Figure) -> str:
     """`data:image/svg+xml;base64,...`: as an image, nothing in it can run."""
     buffer = io.BytesIO()
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
@@ -42,7 +42,7 @@ def _whiskers(axes: Axes, estimates: Sequence[Estimate], at: NDArray[np.float64]
 
 def errors(scores: Sequence[OpenLoopScore], axes_shown: Sequence[Axis]) -> str:
     """MAE of every policy and baseline with its interval: over the varying axes, then axis by axis."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         panels = 1 + len(axes_shown)
         figure = Figure(figsize=(2.6 * panels + 1.6, 0.32 * len(scores) + 0.9), layout="constrained")
         grid = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
@@ -65,12 +65,12 @@ def errors_by_scenario(scores: Sequence[OpenLoopScore]) -> str | None:
     scenarios = sorted(scores[0].mae_by_scenario)
     if not scenarios:
         return None
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         figure = Figure(figsize=(7.2, 0.16 * len(scenarios) * (len(scores) + 1) + 1.0), layout="constrained")
         panel = figure.subplots()
         rows = np.arange(len(scenarios))[::-1].astype(float)
         for index, score in enumerate(scores):
-            at = rows + 0.3 - 0.6 * index / max(len(scores) - 1, 1)
+            at = rows + 0.16 - 0.32 * index / max(len(scores) - 1, 1)
             colour = COLOURS[score.role] if index == 0 else ("#c9742b", "#8b95a1", "#c4b13a")[(index - 1) % 3]
             estimates = [score.mae_by_scenario[name] for name in scenarios]
             several = [item.n > 1 for item in estimates]
@@ -88,7 +88,7 @@ def errors_by_scenario(scores: Sequence[OpenLoopScore]) -> str | None:
 
 
 def _grid_from_zero(panel: Axes) -> None:
-    panel.set_xlim(left=0)
+    panel.set_xlim(left=-0.02 * panel.get_xlim()[1])  # room for the dot of a perfect score
     panel.grid(visible=True, axis="x", color=FAINT, linewidth=0.6)
     panel.set_axisbelow(True)
     panel.tick_params(length=0)
@@ -96,7 +96,7 @@ def _grid_from_zero(panel: Axes) -> None:
 
 def confusion(labels: Sequence[str], counts: NDArray[np.int64], name: str) -> str:
     """(K, K) counts, a row a pressed key, a column a predicted one; shaded by share of the row."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         side = 0.42 * len(labels) + 1.4
         figure = Figure(figsize=(side, side), layout="constrained")
         panel = figure.subplots()
@@ -117,7 +117,7 @@ def true_against_predicted(
     truth: NDArray[np.float64], predicted: NDArray[np.float64], axes_shown: Sequence[Axis]
 ) -> str:
     """(N, A) each: what takes the confusion matrix's place where actions are continuous."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         figure = Figure(figsize=(3.0 * len(axes_shown), 3.0), layout="constrained")
         for panel, axis, y, p in zip(
             figure.subplots(1, len(axes_shown), squeeze=False)[0], axes_shown, truth.T, predicted.T, strict=True
@@ -136,7 +136,7 @@ def learning_curves(curves: Mapping[str, Sequence[EpochMetrics]]) -> str | None:
     shown = {name: curve for name, curve in curves.items() if curve}
     if not shown:
         return None
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         figure = Figure(figsize=(8.4, 2.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         for index, (name, curve) in enumerate(shown.items()):

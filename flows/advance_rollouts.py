@@ -3,7 +3,8 @@
 import time
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from components.contracts import RolloutState
 

@@ -3,7 +3,8 @@
 from collections import Counter
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from components.contracts import IngestSummary
 

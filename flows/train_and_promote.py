@@ -9,7 +9,8 @@ finds nothing new ends in seconds and says why. Robots then take the release ste
 from typing import Literal
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from components.contracts import (
     DatasetSpec,
@@ -52,7 +53,9 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
     incumbent = tasks.find_incumbent()
     if incumbent and incumbent.ensemble == ensemble:
         reason = f"nothing new: dataset {version.version[:12]} and code are those of {incumbent.release.name}"
-        return _finish(stages, version, incumbent.report, incumbent.package, status="nothing-new", reason=reason)
+        return _finish(
+            stages, version, ensemble, incumbent.report, incumbent.package, status="nothing-new", reason=reason
+        )
 
     report = stages.run(tasks.evaluate, EvaluationReport, version, ensemble, incumbent, plan)
     artifacts.show_report(report)
@@ -62,16 +65,17 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
     if not decision.promote:
         broken = "; ".join(f"{rule.rule}: {rule.evidence}" for rule in decision.rules if not rule.passed)
         reason = f"the gate refuses package {package.sha256[:12]}: {broken}"
-        return _finish(stages, version, report, package, status="refused", reason=reason, decision=decision)
+        return _finish(stages, version, ensemble, report, package, status="refused", reason=reason, decision=decision)
 
     plan_of_rollout = stages.always(tasks.release, package, ensemble, report, plan).plan
     reason = f"{plan_of_rollout.release} is signed; its rollout begins with {plan_of_rollout.robots[0]}"
-    return _finish(stages, version, report, package, status="promoted", reason=reason, decision=decision)
+    return _finish(stages, version, ensemble, report, package, status="promoted", reason=reason, decision=decision)
 
 
 def _finish(
     stages: tasks.Stages,
     dataset: DatasetVersion,
+    ensemble: Ensemble,
     report: EvaluationReport,
     package: PolicyPackage,
     *,
@@ -83,6 +87,7 @@ def _finish(
         status=status,
         reason=reason,
         dataset=dataset,
+        ensemble=ensemble,
         report=report,
         package=package,
         decision=decision,

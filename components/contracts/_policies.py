@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Policy(Protocol):
     """Anything that drives: a trained policy, an ensemble, a package's runtime, a scripted expert.
 
-    It is given every frame of an episode in order, frame 0 too: there the robot stands still whatever `act` answers, and
-    a policy that remembers has seen the start. Training and evaluation do the same: frame 0 goes in, but no loss and no
+    It is given every frame of an episode in order, frame 0 too: there the robot stands still whatever `act` answers,
+    and a policy that remembers has seen the start. Training and evaluation do the same: frame 0 goes in, but no loss and no
     metric counts it. `action[t]` answers `image[t]`.
     """
 

@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 _NAME: TypeAdapter[str] = TypeAdapter(EpisodeName)
 _ROBOT: TypeAdapter[str] = TypeAdapter(RobotId)
 
+_COPY = ".copy"
 DEFAULT_CAPACITY = 20 * 2**30
 
 
@@ -96,13 +97,19 @@ class Spool:
             raise EpisodeError(
                 "name", f"{source}: expected a name of letters, digits, '.', '_' and '-' (128 at most); rename the file"
             ) from None
-        target = self.path_of(name)
-        if target.exists():
-            if _same_bytes(source, target):
-                return target
-            raise EpisodeError("exists", f"{source}: other bytes of that name wait in {self.folder}; rename the file")
+        with self._locked():
+            target = self.path_of(name)
+            if not target.exists():
+                self._copy(source, target)
+            elif not _same_bytes(source, target):
+                raise EpisodeError(
+                    "exists", f"{source}: other bytes of that name wait in {self.folder}; rename the file"
+                )
+        return target
+
+    def _copy(self, source: Path, target: Path) -> None:
         self.ensure_room(source.stat().st_size)
-        part = target.with_name(target.name + ".copy")
+        part = target.with_name(target.name + _COPY)
         try:
             with source.open("rb") as original, part.open("wb") as copy:
                 shutil.copyfileobj(original, copy, 2**20)
@@ -115,7 +122,6 @@ class Spool:
             ) from None
         finally:
             part.unlink(missing_ok=True)
-        return target
 
     def recover(self) -> list[Path]:
         """Finish what killed recorders left: each journal becomes an episode of its whole frames. A journal without a
@@ -126,6 +132,8 @@ class Spool:
         """
         recovered = []
         with self._locked():
+            for copy in self.folder.glob("*" + _COPY):  # cut off; the original is where it was
+                copy.unlink()
             for journal in sorted(self.folder.glob("*" + JOURNAL_SUFFIX)):
                 try:
                     recovered.append(recover(journal))

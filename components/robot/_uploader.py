@@ -178,6 +178,6 @@ def upload_folder(folder: Path, uploader: Uploader) -> UploadReport:
         except (EpisodeError, OSError) as error:
             refused[path.stem] = str(error)
     report = uploader.sync()
-    report.confirmed = confirmed + report.confirmed
+    report.confirmed = list(dict.fromkeys(confirmed + report.confirmed))
     report.failed = refused | report.failed
     return report

@@ -25,12 +25,10 @@ demo: setup  ## the whole loop: robots, episodes, policies, evidence, release, f
 	$(BIN)/drover demo
 
 test: setup  ## all tests but the slow ones, with coverage
-	$(BIN)/coverage run -m pytest -m "not slow"
-	@$(BIN)/coverage combine --quiet; $(BIN)/coverage report | tail -1
+	$(BIN)/python -m pytest --cov --cov-report=term -m "not slow"
 
 test-all: setup  ## all tests, the slow ones too
-	$(BIN)/coverage run -m pytest
-	@$(BIN)/coverage combine --quiet; $(BIN)/coverage report | tail -1
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 check: setup  ## lint, types, import rules
 	$(BIN)/ruff check .

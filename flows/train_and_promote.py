@@ -6,6 +6,7 @@ Started again after a kill, a run skips what is done: every stage's result is ke
 finds nothing new ends in seconds and says why. Robots then take the release step by step: `advance_rollouts`.
 """
 
+from functools import partial
 from typing import Literal
 
 from prefect import flow
@@ -50,6 +51,8 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
     members = stages.run(tasks.train_members, TrainedMembers, version, plan)
     ensemble = stages.run(tasks.fit_ensemble, Ensemble, version, distributed, members)
 
+    finish = partial(_finish, stages, version, ensemble)
+
     incumbent = tasks.find_incumbent()
     if incumbent and incumbent.ensemble == ensemble:
         reason = f"nothing new: dataset {version.version[:12]} and code are those of {incumbent.release.name}"
@@ -65,11 +68,11 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
     if not decision.promote:
         broken = "; ".join(f"{rule.rule}: {rule.evidence}" for rule in decision.rules if not rule.passed)
         reason = f"the gate refuses package {package.sha256[:12]}: {broken}"
-        return _finish(stages, version, ensemble, report, package, status="refused", reason=reason, decision=decision)
+        return finish(report, package, status="refused", reason=reason, decision=decision)
 
     plan_of_rollout = stages.always(tasks.release, package, ensemble, report, plan).plan
     reason = f"{plan_of_rollout.release} is signed; its rollout begins with {plan_of_rollout.robots[0]}"
-    return _finish(stages, version, ensemble, report, package, status="promoted", reason=reason, decision=decision)
+    return finish(report, package, status="promoted", reason=reason, decision=decision)
 
 
 def _finish(

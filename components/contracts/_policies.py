@@ -18,8 +18,8 @@ class Policy(Protocol):
     """Anything that drives: a trained policy, an ensemble, a package's runtime, a scripted expert.
 
     It is given every frame of an episode in order, frame 0 too: there the robot stands still whatever `act` answers,
-    and a policy that remembers has seen the start. Training and evaluation do the same: frame 0 goes in, but no loss and no
-    metric counts it. `action[t]` answers `image[t]`.
+    and a policy that remembers has seen the start. Training and evaluation do the same: frame 0 goes in, but no loss
+    and no metric counts it. `action[t]` answers `image[t]`.
     """
 
     def reset(self, instruction: str) -> None:

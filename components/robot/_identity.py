@@ -1,0 +1,59 @@
+"""A robot's own key: what it says of itself is signed, and nobody else can say it."""
+
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from components.contracts import RobotReport, SignedReport
+from components.contracts.errors import ConfigurationError
+
+from ._slots import write_durably
+
+KEY_FILE = "robot_key.pem"
+
+
+class RobotIdentity:
+    """The private key in a robot's home, file mode 600; made at first use and never leaves the robot."""
+
+    def __init__(self, home: Path) -> None:
+        path = home / KEY_FILE
+        if not path.exists():
+            home.mkdir(parents=True, exist_ok=True)
+            pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            write_durably(path, pem, mode=0o600)
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(f"{path} can be read by others; run: chmod 600 {path}")
+        key = load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigurationError(f"{path}: expected an Ed25519 key, found a {type(key).__name__}")
+        self._key = key
+
+    @property
+    def public_key(self) -> str:
+        """32 bytes, hex."""
+        return self._key.public_key().public_bytes_raw().hex()
+
+    def sign(self, report: RobotReport) -> SignedReport:
+        return SignedReport(report=report, signature=self._key.sign(report.canonical_json()).hex())
+
+
+def is_signed_by(signed: SignedReport, public_key: str) -> bool:
+    """Whether a report was signed by the key that is enrolled for its robot."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
+        key.verify(bytes.fromhex(signed.signature), signed.report.canonical_json())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def report_key(report: RobotReport) -> str:
+    """Key in the `reports` bucket; sorts by seq, then count."""
+    return f"robots/{report.robot}/{report.seq:08d}-{report.count:08d}.json"

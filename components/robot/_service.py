@@ -1,0 +1,124 @@
+"""The update agent as a process: its home, its lock, its loop."""
+
+import fcntl
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from components.contracts import AgentState, Settings
+from components.contracts.errors import ConfigurationError, DroverError
+from components.storage import ObjectStore, connect
+
+from ._agent import UpdateAgent
+from ._bench import Bench, ChildTrials, OnnxBench, TrialDriver
+from ._clock import utc_now
+from ._fingerprint import Fingerprint, read_fingerprint
+from ._identity import RobotIdentity
+from ._journal import Journal
+from ._tuf import ReleaseClient
+
+log = logging.getLogger(__name__)
+
+ROOT_FILE = "root.json"
+"""In a robot's home: the root of trust that it was shipped with."""
+MOVING_FILE = "moving"
+"""In a robot's home while it moves or is not docked: nothing is activated then."""
+STORE_PATIENCE_S = 5.0
+
+
+@contextmanager
+def open_agent(
+    robot: str,
+    home: Path,
+    store: ObjectStore,
+    *,
+    trials: TrialDriver,
+    bench: Bench | None = None,
+    fingerprint: Fingerprint | None = None,
+    is_safe: Callable[[], bool] | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    activated: Callable[[Path | None], None] = lambda _folder: None,
+    on_state: Callable[[AgentState], None] = lambda _state: None,
+) -> Iterator[UpdateAgent]:
+    """An agent on an enrolled robot's home; one at a time.
+
+    Raises:
+        ConfigurationError: the home has no root of trust, or another agent has it.
+    """
+    root = home / ROOT_FILE
+    if not root.is_file():
+        raise ConfigurationError(f"{robot}: expected a root of trust at {root}; enrol the robot first")
+    with (home / "agent.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"{robot}: another agent runs on {home}; stop it first") from None
+        journal = Journal(home / "journal.db")
+        try:
+            yield UpdateAgent(
+                robot=robot,
+                home=home,
+                offers=ReleaseClient(
+                    store, home, robot=robot, bootstrap=root.read_bytes(), floors=journal, clock=clock
+                ),
+                bench=bench or OnnxBench(),
+                trials=trials,
+                reports=store,
+                identity=RobotIdentity(home),
+                fingerprint=fingerprint or read_fingerprint(),
+                is_safe=is_safe or (lambda: not (home / MOVING_FILE).exists()),
+                journal=journal,
+                clock=clock,
+                activated=activated,
+                on_state=on_state,
+            )
+        finally:
+            journal.close()
+
+
+def run_agent(
+    settings: Settings,
+    robot: str,
+    home: Path,
+    *,
+    trial_driver: str,
+    hardware: str | None = None,
+    provider: str | None = None,
+    once: bool = False,
+    poll_s: float = 2.0,
+    stop: threading.Event | None = None,
+) -> AgentState:
+    """Run a robot's update agent until `stop` is set; `once`: one tick.
+
+    Args:
+        settings: the store, with the robots' identity.
+        robot: its id; enrolled, so that `home` holds its root of trust.
+        home: its folder. A file `moving` in it holds activation back.
+        trial_driver: "module:function", a `TrialDriver`.
+        hardware: hardware id of a robot that cannot tell, e.g. "simulated".
+        provider: onnxruntime's execution provider; None: the CPU's.
+        poll_s: seconds between ticks.
+
+    Raises:
+        ConfigurationError: no store, not enrolled, another agent on this home, or no such trial driver.
+    """
+    stop = stop or threading.Event()
+    store = connect(settings, identity="robot", patience=STORE_PATIENCE_S)
+    bench = OnnxBench(provider) if provider else OnnxBench()
+    fingerprint = read_fingerprint(hardware)
+    with open_agent(
+        robot, home, store, trials=ChildTrials(trial_driver), bench=bench, fingerprint=fingerprint
+    ) as agent:
+        while True:
+            try:
+                agent.tick()
+            except (DroverError, OSError, sqlite3.Error):
+                if once:
+                    raise
+                log.exception("%s: the tick failed in %s; the state is kept", robot, agent.state)
+            if once or stop.wait(poll_s):
+                return agent.state

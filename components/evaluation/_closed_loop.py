@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ from ._metrics import Actions
 
 Subject = TrainedPolicy | Ensemble
 LoopRole = Literal["subject", "expert", "straight-ahead", "baseline", "incumbent"]
-INCUMBENT, EXPERT, STRAIGHT_AHEAD, BLIND = "incumbent", "expert", "straight-ahead", "median-per-step-and-scenario"
+INCUMBENT, BLIND = "incumbent", "median-per-step-and-scenario"
+EXPERT: Final = "expert"
+STRAIGHT_AHEAD: Final = "straight-ahead"
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,6 @@ def decode_continuous(scores: torch.Tensor) -> torch.Tensor:
     return scores.clamp(-ACTION_LIMIT, ACTION_LIMIT)
 
 
-def axis_indices(axes: Sequence[Axis]) -> list[int]:
-    """Where `axes` are among AXES."""
-    return [AXES.index(axis) for axis in axes]
-
-
 def spread(logits: torch.Tensor, axes: Sequence[Axis], action_space: str) -> torch.Tensor:
     """Outputs of the commanded axes -> scores of all three; the others are surely 0.
 

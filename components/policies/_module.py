@@ -99,10 +99,14 @@ class PolicyModule(StepModule):
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         inputs = torch.cat([self.features(features), self.instruction(tokens)], dim=-1)
         hidden, *new_state = self.head.step(inputs, *state)
-        return spread(self._outputs(hidden), self.axes, self.action_space), tuple(new_state)
+        return self.scores(self._outputs(hidden)), tuple(new_state)
 
     def score_sequence(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        return spread(self.logits(features, tokens), self.axes, self.action_space)
+        return self.scores(self.logits(features, tokens))
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """(..., A, classes) logits -> (..., 3, 3) or (..., 3) scores of all three axes."""
+        return spread(logits, self.axes, self.action_space)
 
     def logits(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """(B, T, features), (B, 16) -> (B, T, A, 3) for `keys`, (B, T, A, 1) for `continuous`: what the loss sees."""
@@ -110,7 +114,7 @@ class PolicyModule(StepModule):
         return self._outputs(self.head.sequence(torch.cat([self.features(features), told], dim=-1)))
 
     def forward(self, normalised: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Training's pass. (B, T, 3, h, w) from `normalise`, (B, 16) -> logits (B, T, A, classes)."""
+        """Training's pass: (B, T, 3, h, w) from `normalise`, (B, 16) -> logits (B, T, A, classes)."""
         features = self.backbone(normalised.flatten(0, 1)).unflatten(0, normalised.shape[:2])
         return self.logits(features, tokens)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.contracts import Axis, DatasetVersion, PolicySpec, TrainingSpec
 
-_MOST_OTHER_KEYS = 0.05
+_MOST_OTHER_KEYS = 0.2
 """Share of actions that are no key press above which a dataset is continuous."""
 
 
@@ -30,7 +30,7 @@ def compact_lstm_wide(axes: Sequence[Axis], *, training: TrainingSpec | None = N
 
 def default_members(dataset: DatasetVersion, *, epochs: int | None = None) -> dict[str, PolicySpec]:
     """The three members that are trained side by side when nothing else is asked for, fitted to the dataset's axes,
-    frames and kind of actions (`continuous` where more than 5 % of them are no key press)."""
+    frames and kind of actions (`continuous` where more than 20 % of them are no key press)."""
     specs = [recipe(dataset.axes, **_fitted(dataset)) for recipe in (compact_mlp, compact_lstm, compact_lstm_wide)]
     return {spec.recipe.replace("_", "-"): _for_epochs(spec, epochs) for spec in specs}
 

@@ -1,1 +1,14 @@
-"""The room `training`."""
+"""Training on Ray: one member on many workers, many members side by side, and the ensemble over them.
+
+`train` (Ray Train), `train_members` (Ray Tune trials), `fit_ensemble`. The loop itself (`_loop.fit`) is plain torch.
+They use the Ray of `settings.ray_address` or `RAY_ADDRESS`, or start one for as long as they need it.
+
+What is not covered: GPUs (CPU and gloo alone), datasets larger than a worker's memory (all frames are in memory, one
+copy a machine), Ray clients (`ray://`), search over specs. The process that calls must run on one of Ray's machines.
+"""
+
+from ._ensemble import fit_ensemble
+from ._progress import Progress
+from ._runs import train, train_members
+
+__all__ = ["Progress", "fit_ensemble", "train", "train_members"]

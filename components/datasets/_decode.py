@@ -1,0 +1,75 @@
+"""Episode files to small frames, several at once, in processes of their own."""
+
+import multiprocessing
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.contracts import EpisodeRecord, FrameSpec
+from components.contracts.errors import DatasetError, EpisodeError
+from components.episodes import read_episode, resize_frame
+from components.storage import ObjectStore, fetch_file
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """One episode, small."""
+
+    frames: NDArray[np.uint8]
+    """(T, h, w, 3) RGB."""
+    actions: NDArray[np.float32]
+    """(T, 3)."""
+
+
+def decode(
+    store: ObjectStore, records: Sequence[EpisodeRecord], frame: FrameSpec, *, workers: int
+) -> Iterator[Decoded]:
+    """Fetch and decode in the records' order. At most `workers` + 1 episode files lie on the disk at a time, and as
+    many decoded episodes in memory.
+
+    Raises:
+        DatasetError: an episode that cannot be read, or holds no finite actions.
+        IntegrityError: an episode whose bytes are not those that its record names.
+    """
+    context = multiprocessing.get_context("spawn")  # fork would copy a parent's threads half
+    with (
+        tempfile.TemporaryDirectory(prefix="drover-dataset-") as folder,
+        ProcessPoolExecutor(min(workers, max(len(records), 1)), mp_context=context) as pool,
+    ):
+        waiting: deque[tuple[EpisodeRecord, Future[Decoded]]] = deque()
+        for record in records:
+            path = fetch_file(store, record.file, Path(folder) / f"{record.file.sha256}.h5")
+            waiting.append((record, pool.submit(_decode, path, frame)))
+            if len(waiting) > workers:
+                yield _result(*waiting.popleft())
+        while waiting:
+            yield _result(*waiting.popleft())
+
+
+def _decode(path: Path, frame: FrameSpec) -> Decoded:
+    episode = read_episode(path)
+    path.unlink()
+    return Decoded(np.stack([resize_frame(image, frame) for image in episode.images]), episode.actions)
+
+
+def _result(record: EpisodeRecord, future: Future[Decoded]) -> Decoded:
+    try:
+        decoded = future.result()
+    except (EpisodeError, BrokenProcessPool) as error:
+        raise DatasetError(
+            f"{record.summary.name} ({record.file.uri}) was admitted but cannot be decoded: {error}; "
+            "run the checks again to quarantine it"
+        ) from error
+    if not np.isfinite(decoded.actions).all() or len(decoded.frames) < 2:
+        raise DatasetError(
+            f"{record.summary.name} ({record.file.uri}): expected at least 2 frames and finite actions, got "
+            f"{len(decoded.frames)} frames; run the checks again to quarantine it"
+        )
+    return decoded

@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ _NAME: TypeAdapter[str] = TypeAdapter(EpisodeName)
 _ROBOT: TypeAdapter[str] = TypeAdapter(RobotId)
 
 _COPY = ".copy"
+_SENT_LATELY_S = 3600
 DEFAULT_CAPACITY = 20 * 2**30
 
 
@@ -150,6 +152,19 @@ class Spool:
     def remove(self, path: Path) -> None:
         """Delete a finished episode: only ever for a receipt that names its bytes."""
         path.unlink(missing_ok=True)
+        _note_of(path).unlink(missing_ok=True)
+
+    def note_sent(self, path: Path, sha256: str) -> None:
+        """Remember that these bytes of `path` were uploaded."""
+        _note_of(path).write_text(sha256)
+
+    def sent_lately(self, path: Path, sha256: str) -> bool:
+        """Whether these bytes were uploaded within the last hour, for all that this robot's clock knows."""
+        try:
+            note = _note_of(path)
+            return note.read_text() == sha256 and 0 <= time.time() - note.stat().st_mtime < _SENT_LATELY_S
+        except (FileNotFoundError, UnicodeDecodeError):
+            return False
 
     def path_of(self, name: str) -> Path:
         return self.folder / f"{name}.h5"
@@ -173,6 +188,10 @@ def checked_robot(robot: str) -> str:
         raise ConfigurationError(
             f"expected a robot id of lower-case letters, digits and '-' (63 at most), e.g. robot-1, got {robot!r}"
         ) from None
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(path.name + ".sent")
 
 
 def _size(path: Path) -> int:

@@ -1,12 +1,8 @@
 """From the spool to the platform's inbox. The local copy goes when a receipt says that its bytes are safe."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from components.contracts import Receipt
 from components.contracts.errors import (
@@ -25,8 +21,6 @@ from ._spool import Spool, checked_robot
 _log = logging.getLogger(__name__)
 _RECEIPT_LIMIT = 64 * 1024
 _GIVE_UP_AFTER = 3
-_SETTLED = (AlreadyExistsError, ObjectNotFoundError)
-T = TypeVar("T")
 
 
 @dataclass
@@ -51,10 +45,8 @@ class Uploader:
     Any number of passes, cut off anywhere, give the same result.
     """
 
-    def __init__(
-        self, spool: Spool, store: ObjectStore, robot: str, *, attempts: int = 4, longest_wait_s: float = 8.0
-    ) -> None:
-        """`attempts` and `longest_wait_s` bound one request's retries; then its episode waits for the next pass.
+    def __init__(self, spool: Spool, store: ObjectStore, robot: str) -> None:
+        """The store retries each request for as long as it does; then the episode waits for the next pass.
 
         Raises:
             ConfigurationError: `robot` is no valid id.
@@ -62,8 +54,6 @@ class Uploader:
         self.spool = spool
         self.robot = checked_robot(robot)
         self._store = store
-        self._attempts = attempts
-        self._longest_wait_s = longest_wait_s
 
     def sync(self) -> UploadReport:
         """One pass over all finished episodes. Trouble with one does not stop the others, but three in a row end the
@@ -93,7 +83,7 @@ class Uploader:
         """The platform's receipt for these bytes of this robot, or None. A receipt that says anything else is none."""
         key = f"{self.robot}/{sha256}.json"
         try:
-            document = self._retried(lambda: self._store.get("receipts", key, limit=_RECEIPT_LIMIT))
+            document = self._store.get("receipts", key, limit=_RECEIPT_LIMIT)
             receipt = Receipt.parse(document, source=f"s3://receipts/{key}")
         except ObjectNotFoundError:
             return None
@@ -112,33 +102,29 @@ class Uploader:
             report.confirmed.append(name)
             if receipt.status == "quarantined":
                 report.quarantined[name] = receipt.rule or "unnamed rule"
-        elif self._sent(path, f"{self.robot}/{sha256}/{name}.h5", size):
+        elif self._sent(path, sha256, size):
             report.sent.append(name)
         else:
             report.waiting.append(name)
 
-    def _sent(self, path: Path, key: str, size: int) -> bool:
+    def _sent(self, path: Path, sha256: str, size: int) -> bool:
         """Whether it was sent now; False if it was there."""
+        key = f"{self.robot}/{sha256}/{path.stem}.h5"
         try:
             there = self._store.stat("inbox", key)
-        except StorageError:
-            there = None  # robots may not be allowed to look; the conditional write tells too
+        except StorageError:  # robots may write the inbox, not look into it
+            if self.spool.sent_lately(path, sha256):
+                return False
+            there = None
         if there is not None and there.size == size:
             return False
         try:
-            self._retried(lambda: self._store.put_file("inbox", key, path, if_absent=there is None))
+            self._store.put_file("inbox", key, path, if_absent=there is None)
         except AlreadyExistsError:
+            self.spool.note_sent(path, sha256)
             return False
+        self.spool.note_sent(path, sha256)
         return True
-
-    def _retried(self, request: Callable[[], T]) -> T:
-        retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, StorageError) and not isinstance(error, _SETTLED)),
-            stop=stop_after_attempt(self._attempts),
-            wait=wait_random_exponential(multiplier=0.5, max=self._longest_wait_s),
-            reraise=True,
-        )
-        return retrying(request)
 
 
 def upload_folder(folder: Path, uploader: Uploader) -> UploadReport:

@@ -47,7 +47,7 @@ def prepare_home(home: Path, *, min_free: int = MIN_FREE_BYTES) -> None:
         if version.exists() and version.read_text().strip() != LAYOUT:
             raise StackError(
                 f"expected a state folder of layout {LAYOUT} in {home}, found layout {version.read_text().strip()!r}: "
-                "another version of Drover wrote it. Run that version, move the folder away, or set DROVER_HOME to another one"
+                "another version of Drover wrote it. Run that one, move the folder away, or set DROVER_HOME elsewhere"
             )
         free = shutil.disk_usage(home).free
         if free < min_free:

@@ -1,6 +1,7 @@
 """The stack's processes: each carries a mark in its environment, which its children inherit, wherever they go.
 
-A process group is not enough: Ray and Prefect start sessions of their own. So is a pid: after a crash it may be another's.
+A process group is not enough: Ray and Prefect start sessions of their own. Nor is a pid: after a crash it may be
+another's.
 """
 
 import contextlib

@@ -26,7 +26,7 @@ class _RunningStack(PydanticBaseSettingsSource):
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError) as error:
-            raise StackError(f"{path} is damaged ({error}); run `drover down`, then `drover up`") from None
+            raise StackError(f"{path} is damaged ({error}); remove it; `drover up` writes it anew") from None
 
 
 class Settings(BaseSettings):

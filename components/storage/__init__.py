@@ -4,6 +4,7 @@ What is not covered: what the objects mean (keys and layout belong to the rooms 
 a key that is also the folder of another (`a` beside `a/b`), and listings too long for memory (0.5 kB an object).
 """
 
+from ._bytes import content_type
 from ._connect import connect, page_url, prepare
 from ._content import fetch, fetch_file, get_document, put_document, put_once, sha256_of_file
 from ._folder import FolderStore
@@ -18,6 +19,7 @@ __all__ = [
     "ObjectStore",
     "S3Store",
     "connect",
+    "content_type",
     "fetch",
     "fetch_file",
     "get_document",

@@ -1,0 +1,146 @@
+"""The process that keeps the stack: starts it, watches it, says how it does, ends it."""
+
+import json
+import logging
+import os
+import signal
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from components.contracts import Settings
+from components.contracts.errors import DroverError, StackError
+from components.contracts.settings import STACK_FILE
+from components.storage import connect, prepare
+
+from . import _home, _parts, _plan, _processes
+
+log = logging.getLogger(__name__)
+
+STATE_FILE = "state.json"
+
+
+def supervise(settings: Settings, *, kind: str) -> None:
+    """Run the stack until SIGTERM or SIGINT. Holds the lock for all that time.
+
+    Raises:
+        StackError: another one runs; a port is taken; the store is refused.
+    """
+    home = settings.home
+    _home.prepare_home(home)
+    with _home.lock(home) as mine:
+        if not mine:
+            raise StackError(f"the stack in {home} runs already; see `drover status`")
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, _setter(stop))
+        try:
+            _run(settings, kind, stop)
+        except (DroverError, OSError) as error:
+            _write(home / STATE_FILE, {"pid": os.getpid(), "error": str(error)})
+            raise
+        finally:
+            (home / STACK_FILE).unlink(missing_ok=True)
+            _processes.sweep(home)
+
+
+def _setter(event: threading.Event) -> Any:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        event.set()
+
+    return handle
+
+
+def _run(settings: Settings, kind: str, stop: threading.Event) -> None:
+    home = settings.home
+    (home / STACK_FILE).unlink(missing_ok=True)
+    if leftovers := _processes.sweep(home):
+        log.warning("ended %d processes that an earlier stack had left", leftovers)
+    ports = _home.choose_ports(settings)
+    settings = _plan.running_settings(settings, ports, external=kind == "external")
+    if kind == "external":
+        prepare(connect(settings))
+    plan = _plan.parts(settings, ports, kind=kind)
+    board = _parts.Board()
+    stops = {part.name: threading.Event() for part in plan}
+    keepers = [_parts.Keeper(part, home, board, stops[part.name]) for part in plan]
+    for keeper in keepers:
+        keeper.start()
+    try:
+        _watch(settings, kind, plan, board, stop)
+    finally:
+        log.info("ending the stack")
+        _stop_all(plan, keepers, stops)
+        _write(home / STATE_FILE, {"pid": os.getpid(), "ready": False, "parts": _rows(plan, board)})
+
+
+def _watch(settings: Settings, kind: str, plan: list[_parts.Part], board: _parts.Board, stop: threading.Event) -> None:
+    since = datetime.now(UTC).isoformat()
+    ready, path = False, settings.home / STATE_FILE
+    while not stop.is_set():
+        if board.changed.wait(0.25) or not path.exists():
+            board.changed.clear()
+            if not ready and all(_is_settled(part, board) for part in plan):
+                ready = True
+                write_stack_file(settings, kind)
+            state = {"pid": os.getpid(), "since": since, "ready": ready, "parts": _rows(plan, board)}
+            _write(path, state)
+
+
+def _is_settled(part: _parts.Part, board: _parts.Board) -> bool:
+    state = board.states[part.name]
+    return state == "running" or (state == "waiting" and bool(part.without) and part.wanted() is None)
+
+
+def _stop_all(plan: list[_parts.Part], keepers: list[_parts.Keeper], stops: dict[str, threading.Event]) -> None:
+    """Flows end before what they use: first the worker, then the rest together, then the store."""
+    for wave in (("worker", "serving"), ("prefect", "ray", "pages"), ("store",)):
+        for name in wave:
+            if name in stops:
+                stops[name].set()
+        for part, keeper in zip(plan, keepers, strict=True):
+            if part.name in wave:
+                keeper.join(part.grace + 10.0)
+
+
+def _rows(plan: list[_parts.Part], board: _parts.Board) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": part.name,
+            "where": part.where,
+            "pid": board.pids[part.name],
+            "state": board.states[part.name],
+            "since": board.since[part.name].isoformat(),
+            "restarts": board.restarts[part.name],
+            "note": board.notes[part.name],
+        }
+        for part in plan
+    ]
+
+
+def write_stack_file(settings: Settings, kind: str) -> None:
+    """For everyone else's `Settings`: where things are, and the keys to them."""
+    fields = settings.model_dump(mode="json", exclude={"home"}, exclude_none=True)
+    fields = {name: value for name, value in fields.items() if not name.endswith("_port")}
+    for name in ("s3_secret", "robot_s3_secret"):
+        secret = getattr(settings, name)
+        if secret is not None:
+            fields[name] = secret.get_secret_value()
+    document = {
+        "version": _home.LAYOUT,
+        "store": kind,
+        "pid": os.getpid(),
+        "since": datetime.now(UTC).isoformat(),
+        "settings": fields,
+    }
+    _home.write_private(settings.home / STACK_FILE, json.dumps(document, indent=2))
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    """A full disk must not end the supervisor: the parts run on, and the next change is written again."""
+    try:
+        _home.write_private(path, json.dumps(document))
+    except OSError as error:
+        log.warning("%s cannot be written: %s", path, error.strerror)

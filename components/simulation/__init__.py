@@ -1,1 +1,31 @@
-"""The room `simulation`."""
+"""The simulated robot and its room: demonstrations, closed-loop trials, a fleet of processes, and bad uploads.
+
+A room is seeded data (`sample_scenario`). MuJoCo moves the base and finds its contacts; a ray caster draws what the
+front camera sees; a scripted operator drives by the robots' keys. `simulate_fleet` records and uploads with the robots'
+own software; `run_trials` lets a policy drive and counts its successes.
+
+What is not covered: reality. Success here is no success of a real robot: textures are drawn, light is one sun without
+bounces, the lens is ideal and without noise, nobody walks through the room, and the base slips a little at random.
+Frames are the same bits from run to run on one machine, and may differ in the last bit between processors. The cup's
+place, the boxes' and their sizes are drawn from narrow ranges, and the room is always as large.
+"""
+
+from ._bad_episodes import BAD_EPISODES, plant_bad_episodes, write_bad_episodes
+from ._benchmark import camera_rate
+from ._body import REACH, ROBOT_RADIUS, Body, Motion, Outcome
+from ._camera import CAMERA_HEIGHT, CAMERA_WIDTH, RENDERER, Camera, warm_up
+from ._demonstration import PRESSES, Demonstration, DrivenFrame
+from ._expert import Expert, shortest_path
+from ._fleet import FleetEvent, FleetReport, simulate_fleet
+from ._plan import EPISODES_A_SESSION, PlannedEpisode, plan_fleet
+from ._scenario import POSITIONS, ROOM, Box, Look, Scenario, sample_scenario
+from ._trials import MAX_PRESSES, Room, TrialDriver, drive_trials, run_trials, trial_camera, trial_rooms
+
+__all__ = [
+    "BAD_EPISODES", "CAMERA_HEIGHT", "CAMERA_WIDTH", "EPISODES_A_SESSION", "MAX_PRESSES", "POSITIONS", "PRESSES",
+    "REACH", "RENDERER", "ROBOT_RADIUS", "ROOM",
+    "Body", "Box", "Camera", "Demonstration", "DrivenFrame", "Expert", "FleetEvent", "FleetReport", "Look", "Motion",
+    "Outcome", "PlannedEpisode", "Room", "Scenario", "TrialDriver",
+    "camera_rate", "drive_trials", "plan_fleet", "plant_bad_episodes", "run_trials", "sample_scenario",
+    "shortest_path", "simulate_fleet", "trial_camera", "trial_rooms", "warm_up", "write_bad_episodes",
+]  # fmt: skip

@@ -139,7 +139,8 @@ class RolloutState(Frozen):
     """Where a rollout is. A pure function takes this and the reports, and returns the next."""
 
     plan: RolloutPlan
-    status: Literal["running", "paused", "halted", "rolled-back", "completed"]
+    status: Literal["running", "paused", "halted", "rolled-back", "completed", "superseded"]
+    """`superseded`: a newer rollout took over before this one was done."""
     phase: int
     assigned: tuple[RobotId, ...]
     committed: tuple[RobotId, ...]

@@ -1,1 +1,60 @@
-"""The room `promotion`."""
+"""Gates, the signed release repository (TUF), and rollouts that halt and roll back by themselves.
+
+`decide` says whether a package may go out; `release` signs it and opens its rollout; `advance` takes one step of every
+open rollout by what robots report.
+
+What is not covered: keys in hardware or behind a passphrase, signing ceremonies over several machines, soak by
+operating hours (it is by trials), two advancers at once, and clearing away old metadata, assignments and reports.
+"""
+
+from ._advance import (
+    abort_rollout,
+    advance,
+    advance_with,
+    find_incumbent,
+    keys_folder,
+    open_repository,
+    read_rollout,
+    release,
+    resume_rollout,
+    rollouts,
+    start_rollout,
+)
+from ._fleet import Heard, enrol_robot, enrolled_robot, fleet, hear, revoke_robot
+from ._gate import decide
+from ._keys import WARNING_FILE, KeyRing, make_demo_keys
+from ._repository import ReleaseRepository
+from ._rollout import Step, begin, plan_rollout, read_plan, standing, step
+from ._rotation import rotate_keys
+
+__all__ = [
+    "WARNING_FILE",
+    "Heard",
+    "KeyRing",
+    "ReleaseRepository",
+    "Step",
+    "abort_rollout",
+    "advance",
+    "advance_with",
+    "begin",
+    "decide",
+    "enrol_robot",
+    "enrolled_robot",
+    "find_incumbent",
+    "fleet",
+    "hear",
+    "keys_folder",
+    "make_demo_keys",
+    "open_repository",
+    "plan_rollout",
+    "read_plan",
+    "read_rollout",
+    "release",
+    "resume_rollout",
+    "revoke_robot",
+    "rollouts",
+    "rotate_keys",
+    "standing",
+    "start_rollout",
+    "step",
+]

@@ -151,6 +151,18 @@ class MetadataStore:
         """The first state of a new repository, with number 1."""
         self._write(view, set(TARGET_ROLES), 1, time.monotonic())
 
+    def publish_over(self, view: View, dirty: set[str]) -> None:
+        """Publish over a state that the newest root does not vouch for any more, because it names other keys.
+
+        Raises:
+            PromotionError: another publisher is at work.
+        """
+        started = time.monotonic()
+        number = self._claim(view.timestamp.version)
+        if number is None:
+            raise PromotionError("another publisher was at work while the keys changed; rotate again")
+        self._write(view, dirty, number, started)
+
     def put(self, name: str, metadata: Metadata[Any], *, if_absent: bool = True) -> bytes:
         data = metadata.to_bytes()
         self.store.put(BUCKET, f"metadata/{name}", data, if_absent=if_absent)

@@ -58,7 +58,7 @@ class ReleaseRepository:
         lease_s: float = 10.0,
     ) -> None:
         self.store, self.keys, self.clock = store, KeyRing(keys), clock
-        self._metadata = MetadataStore(store, self.keys, clock, lease_s=lease_s)
+        self.metadata = MetadataStore(store, self.keys, clock, lease_s=lease_s)
 
     def create(self) -> None:
         """Make the repository if there is none; finish one whose making was interrupted.
@@ -74,8 +74,8 @@ class ReleaseRepository:
                 root.roles[role].threshold = KEYS_AND_THRESHOLDS[role][1]
             signers = self.keys.signers("root", root.roles["root"].keyids, root.roles["root"].threshold)
             with contextlib.suppress(AlreadyExistsError):  # someone else made it; whether it is ours is seen next
-                self._metadata.put("1.root.json", sign(root, signers))
-        root = self._metadata.load_root()
+                self.metadata.put("1.root.json", sign(root, signers))
+        root = self.metadata.load_root()
         if self.store.stat(BUCKET, "metadata/timestamp.json"):
             return
         try:
@@ -85,16 +85,16 @@ class ReleaseRepository:
                 f"the making of the repository in {BUCKET} was interrupted, or goes on elsewhere: "
                 f"if it does not, remove {BUCKET}/metadata/claims/1.json and try again"
             ) from None
-        self._metadata.publish_first(self._empty(root))
+        self.metadata.publish_first(self._empty(root))
 
     def root(self) -> bytes:
         """The newest root metadata: what a robot is shipped with."""
-        version = self._metadata.load_root().version
+        version = self.metadata.load_root().version
         return self.store.get(BUCKET, f"metadata/{version}.root.json")
 
     def releases(self) -> list[Release]:
         """Every signed release, oldest first."""
-        view = self._metadata.load()
+        view = self.metadata.load()
         documents = [path for path in view.roles["releases"].targets if path.endswith("/release.json")]
         found = [self._document(view.roles["releases"], path, Release) for path in documents]
         return sorted(found, key=lambda release: release.number)
@@ -147,7 +147,7 @@ class ReleaseRepository:
             published[:] = [release]
             return {"releases"}
 
-        self._metadata.commit(change)
+        self.metadata.commit(change)
         return published[0]
 
     def assign(
@@ -213,12 +213,12 @@ class ReleaseRepository:
                 assigned[robot] = wanted
             return {"director"} if dirty else set()
 
-        self._metadata.commit(change)
+        self.metadata.commit(change)
         return assigned
 
     def assignment(self, robot: str) -> Assignment | None:
         """What a robot is assigned now."""
-        role, path = self._metadata.load().roles["director"], f"assign/{robot}.json"
+        role, path = self.metadata.load().roles["director"], f"assign/{robot}.json"
         return self._document(role, path, Assignment) if path in role.targets else None
 
     def raise_floor(self, number: int) -> None:
@@ -234,7 +234,7 @@ class ReleaseRepository:
             self._put_target(view.targets, "floor.json", SecurityFloor(floor=number).canonical_json())
             return {"targets"}
 
-        self._metadata.commit(change)
+        self.metadata.commit(change)
 
     def refresh(self, *, within: float = 0.5) -> set[str]:
         """Sign anew what has less than `within` of its lifetime left, as far as its keys are here.
@@ -254,7 +254,7 @@ class ReleaseRepository:
             dirty = (stale - offline) & set(TARGET_ROLES)
             return dirty or ({"director"} if stale else set())
 
-        self._metadata.commit(change)
+        self.metadata.commit(change)
         return signed
 
     def _empty(self, root: Root) -> View:

@@ -5,7 +5,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
 
+from components.contracts import Frozen
 from components.contracts.errors import ConfigurationError, EpisodeError, PolicyError
 from components.robot import MAX_JPEG_BYTES
 
@@ -20,6 +22,13 @@ _PAGE = """<!DOCTYPE html>
 <script src="./static_content/swagger-ui-bundle.js"></script>
 <script src="./static_content/swagger-ui-standalone-preset.js"></script>
 <script src="./static_content/swagger-initializer.js"></script></body></html>"""
+
+
+class Problem(Frozen):
+    """Every answer that is not 200."""
+
+    error: str
+    """What was expected, what came, what to do."""
 
 
 class BodyLimit:
@@ -79,7 +88,7 @@ def make_app() -> FastAPI:
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()[:5])
         return _error(
-            400, f"expected multipart/form-data with image (a JPEG file), instruction and session, got: {faults}"
+            422, f"expected multipart/form-data with image (a JPEG file), instruction and session, got: {faults}"
         )
 
     @app.exception_handler(PolicyError)
@@ -91,9 +100,9 @@ def make_app() -> FastAPI:
     async def not_ready(_: Request, error: Exception) -> JSONResponse:
         return _error(503, str(error))
 
-    @app.exception_handler(400)
-    async def unreadable(_: Request, error: Exception) -> JSONResponse:
-        return _error(400, str(getattr(error, "detail", error)))
+    @app.exception_handler(HTTPException)
+    async def unreadable(_: Request, error: HTTPException) -> JSONResponse:
+        return _error(error.status_code, str(error.detail))
 
     return app
 

@@ -21,7 +21,7 @@ from fastapi import File, Form, UploadFile
 from components.contracts import AXES, Axis, Frozen, Settings
 from components.robot import CPU, MAX_JPEG_BYTES
 
-from ._http import make_app
+from ._http import Problem, make_app
 from ._serving import Serving
 
 SessionName = Annotated[str, Form(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="One robot's episode; any name")]
@@ -66,7 +66,7 @@ class Served(Frozen):
 app = make_app()
 
 
-@bentoml.service(name="PolicyService", workers=1, traffic={"timeout": 30})
+@bentoml.service(name="PolicyService", workers=1, traffic={"timeout": 30}, logging={"access": {"enabled": False}})
 @bentoml.asgi_app(app, path="/")
 class PolicyService:
     """`DROVER_PACKAGE` names the package's folder; without it, `<DROVER_HOME>/serving/package`."""
@@ -79,7 +79,7 @@ class PolicyService:
         """/readyz: whether there is a policy to ask."""
         return self._serving.ready
 
-    @app.post("/act", response_model=Answer)
+    @app.post("/act", response_model=Answer, responses={code: {"model": Problem} for code in (400, 413, 422, 503)})
     def act(self, image: Frame, instruction: Instruction, session: SessionName, reset: Reset = False) -> Answer:
         """One camera frame in, one action out. The session remembers; another instruction begins an episode."""
         active = self._serving.current()
@@ -99,7 +99,7 @@ class PolicyService:
             provider=active.runtime.provider,
         )
 
-    @app.get("/policy", response_model=Served)
+    @app.get("/policy", response_model=Served, responses={503: {"model": Problem}})
     def policy(self) -> Served:
         """What is served, and the words that it knows."""
         active = self._serving.current()

@@ -110,14 +110,18 @@ def _export(graph: nn.Module, inputs: tuple[TensorSpec, ...], outputs: tuple[Ten
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter reports at length that torchvision, which Drover does without, is not there."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The exporter reports every rewrite, and that torchvision, which Drover does without, is not there."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _strip(model: Any) -> None:

@@ -99,6 +99,7 @@ class Runtime:
             deadline_s=_LATE * self.manifest.budget.p99_ms / 1000 if deadline_s is None else deadline_s,
         )
         self._own: Session | None = None
+        self._once(self._encode, self._step)  # the first run allocates: not while a robot waits
 
     def session(self, instruction: str) -> Session:
         """Begin an episode with a memory of its own.
@@ -161,16 +162,21 @@ class Runtime:
         """Execution provider that really ran -> nodes that ran there, from onnxruntime's own profile of one frame."""
         with profiling_folder() as folder:
             graphs = self._open(Path(folder))
-            frame = np.zeros((1, *self.manifest.encode_inputs[0].shape[1:]), dtype=np.uint8)
-            features = run_graph(graphs[0], self.manifest.encode_outputs, {"image": frame})[0]
-            feeds: dict[str, Any] = {"features": features, "tokens": np.zeros((1, self.manifest.max_tokens), np.int64)}
-            feeds |= {spec.name: np.zeros((1, *spec.shape[1:]), np.float32) for spec in self._states}
-            run_graph(graphs[1], self.manifest.step_outputs, feeds)
+            self._once(*graphs)
             found: dict[str, int] = {}
             for graph in graphs:
                 for provider, nodes in nodes_by_provider(graph).items():
                     found[provider] = found.get(provider, 0) + nodes
         return found
+
+    def _once(self, encode: Any, step: Any) -> None:
+        """Both graphs on zeros."""
+        manifest = self.manifest
+        frame = np.zeros((1, *manifest.encode_inputs[0].shape[1:]), dtype=np.uint8)
+        features = run_graph(encode, manifest.encode_outputs, {"image": frame})[0]
+        feeds: dict[str, Any] = {"features": features, "tokens": np.zeros((1, manifest.max_tokens), np.int64)}
+        feeds |= {spec.name: np.zeros((1, *spec.shape[1:]), np.float32) for spec in self._states}
+        run_graph(step, manifest.step_outputs, feeds)
 
     def _open(self, profile: Path | None) -> tuple[Any, Any]:
         manifest = self.manifest

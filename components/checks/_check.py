@@ -46,5 +46,5 @@ def check(
     table = rules(thresholds or Thresholds())
     with tempfile.TemporaryDirectory(prefix="drover-checks-") as site:
         findings = judge(rows(batch, known, utc_now()), table, Path(site))
-        data_docs = keep_docs(store, digest, Path(site), len(batch), findings)
+        data_docs = keep_docs(store, digest, Path(site), batch, findings)
     return CheckReport(batch=digest, episodes=len(batch), findings=tuple(findings), data_docs=data_docs)

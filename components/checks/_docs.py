@@ -6,9 +6,10 @@ style sheet of ours stands in, and the page of the run becomes index.html.
 
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from components.contracts import Finding, ObjectRef
+from components.contracts import EpisodeSummary, Finding, ObjectRef
 from components.contracts.errors import DroverError
 from components.storage import ObjectStore
 
@@ -25,15 +26,18 @@ _STYLE = (Path(__file__).parent / "_docs.css").read_text(encoding="utf-8")
 _SCRIPT = (Path(__file__).parent / "_docs.js").read_text(encoding="utf-8")
 
 
-def keep_docs(store: ObjectStore, batch: str, site: Path, episodes: int, findings: list[Finding]) -> ObjectRef:
+def keep_docs(
+    store: ObjectStore, batch: str, site: Path, summaries: Sequence[EpisodeSummary], findings: list[Finding]
+) -> ObjectRef:
     """Upload the built site under `reports/checks/<batch>/` and return its index.html."""
+    names = {summary.sha256: f"{summary.robot}/{summary.name}" for summary in summaries}
     runs = sorted((site / "validations").rglob("*.html"))
     suites = sorted((site / "expectations").rglob("*.html"))
     if len(runs) != 1 or len(suites) != 1:
         raise DroverError(f"expected Data Docs with one run and one suite, found {len(runs)} and {len(suites)}")
     _put(store, batch, "suite.html", _offline(suites[0].read_text(encoding="utf-8"), "The suite: every rule", ""))
-    title = f"{episodes} episodes checked"
-    page = _offline(runs[0].read_text(encoding="utf-8"), title, _overview(batch, findings))
+    title = f"{len(summaries)} episodes checked"
+    page = _offline(runs[0].read_text(encoding="utf-8"), title, _overview(batch, names, findings))
     return _put(store, batch, "index.html", re.sub(r'href="[./]*expectations/[^"]*"', 'href="suite.html"', page))
 
 
@@ -51,17 +55,17 @@ def _offline(page: str, title: str, overview: str) -> str:
     return page.replace("</head>", head, 1).replace("</body>", f"<script>{_SCRIPT}</script></body>", 1)
 
 
-def _overview(batch: str, findings: list[Finding]) -> str:
+def _overview(batch: str, names: dict[str, str], findings: list[Finding]) -> str:
     errors = {item.sha256 for item in findings if item.severity == "error"}
     warned = {item.sha256 for item in findings} - errors
     lines = "".join(
         f"<tr class='{item.severity}'><td>{item.severity}</td><td>{html.escape(item.rule)}</td>"
         f"<td>{html.escape(item.expected)}</td><td>{html.escape(item.observed)}</td>"
-        f"<td><code>{item.sha256[:12]}</code></td></tr>"
+        f"<td>{html.escape(names[item.sha256])}</td></tr>"
         for item in sorted(findings, key=lambda item: (item.severity, item.rule, item.sha256))
     )
     table = (
-        "<table><thead><tr><th>severity</th><th>rule</th><th>expected</th><th>found</th><th>file</th></tr></thead>"
+        "<table><thead><tr><th>severity</th><th>rule</th><th>expected</th><th>found</th><th>episode</th></tr></thead>"
         f"<tbody>{lines}</tbody></table>"
         if findings
         else ""

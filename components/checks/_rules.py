@@ -52,25 +52,29 @@ class Rule(Frozen):
     """The sources that it holds for; None: all."""
     shown: str | None = None
     """Column whose value tells what was observed; None: `column` itself."""
+    phrase: str = "{}"
+    """Puts that value into words."""
 
 
 def rules(limits: Thresholds) -> tuple[Rule, ...]:
     """The table. Of several errors the first is the one that an episode is quarantined for."""
     error, warning = _with("error"), _with("warning")
     return (
-        error("finite", "non_finite_actions", "only finite actions", maximum=0),
+        error("finite", "non_finite_actions", "only finite actions", maximum=0, phrase="{} values that are none"),
         error("range", "action_extreme", f"actions within +-{limits.action_limit:g}",
               maximum=limits.action_limit + limits.action_tolerance, shown="action_extremes"),
-        error("too-short", "frames", f"at least {limits.frames} frames", minimum=limits.frames),
+        error("too-short", "frames", f"at least {limits.frames} frames", minimum=limits.frames, phrase="{} frames"),
         error("frame-zero", "frame_zero_faults", "frame 0 to be an episode_start with a zero action", maximum=0,
-              sources=_DRIVEN_BY_KEYS),
+              sources=_DRIVEN_BY_KEYS, phrase="another event or another action"),
         error("key-vocabulary", "unknown_key_fraction",
               f"at most {limits.unknown_keys:.0%} of actions that are no key press", maximum=limits.unknown_keys,
-              sources=_DRIVEN_BY_KEYS),
-        error("blank", "blank_fraction", f"at most {limits.blank:.0%} of blank frames", maximum=limits.blank),
+              sources=_DRIVEN_BY_KEYS, phrase="{:.0%}"),
+        error("blank", "blank_fraction", f"at most {limits.blank:.0%} of blank frames", maximum=limits.blank,
+              phrase="{:.0%}"),
         error("frozen", "frozen_fraction", f"at most {limits.frozen:.0%} of frames that do not change under way",
-              maximum=limits.frozen),
-        error("duplicate", "duplicate_of", "frames and actions that no other episode holds", present=False),
+              maximum=limits.frozen, phrase="{:.0%}"),
+        error("duplicate", "duplicate_of", "frames and actions that no other episode holds", present=False,
+              phrase="those of {}"),
         warning("clock-implausible", "seconds_per_frame", f"{_range(limits.press_s)} s a frame: a press takes 0.3 s",
                 minimum=limits.press_s[0], maximum=limits.press_s[1], sources=_DRIVEN_BY_KEYS, shown="clock"),
         warning("clock-implausible", "seconds_per_frame", f"{_range(limits.video_s)} s a frame: a camera's rate",
@@ -83,11 +87,13 @@ def rules(limits: Thresholds) -> tuple[Rule, ...]:
                 shown="frame_counts"),
         warning("some-blank", "blank_frames", "no blank frame", maximum=0),
         warning("some-frozen", "frozen_fraction", f"at most {limits.some_frozen:.0%} of frames that do not change",
-                maximum=limits.some_frozen),
+                maximum=limits.some_frozen, phrase="{:.0%}"),
         warning("exposure", "brightness_mean", f"a mean brightness of {_range(limits.brightness)}",
-                minimum=limits.brightness[0], maximum=limits.brightness[1]),
-        warning("small-frames", "width", f"frames at least {limits.width} pixels wide", minimum=limits.width),
-        warning("small-frames", "height", f"frames at least {limits.height} pixels high", minimum=limits.height),
+                minimum=limits.brightness[0], maximum=limits.brightness[1], phrase="{:.0f}"),
+        warning("small-frames", "width", f"frames at least {limits.width} pixels wide", minimum=limits.width,
+                phrase="{} pixels"),
+        warning("small-frames", "height", f"frames at least {limits.height} pixels high", minimum=limits.height,
+                phrase="{} pixels"),
         warning("near-duplicate", "nearest_bits",
                 f"frames that differ in more than {limits.near_duplicate_bits} of 192 bits from any other episode's",
                 minimum=limits.near_duplicate_bits + 1, shown="nearest"),

@@ -91,14 +91,10 @@ def _findings(result: Any, table: Sequence[Rule], by_sha256: dict[str, Row]) -> 
             rule=rule.rule,
             severity=rule.severity,
             expected=rule.expected,
-            observed=_shown(by_sha256[item["sha256"]][rule.shown or rule.column]),
+            observed=rule.phrase.format(by_sha256[item["sha256"]][rule.shown or rule.column]),
         )
         for item in result.result["unexpected_index_list"]
     ]
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _build_site(context: Any, site: Path) -> None:

@@ -58,7 +58,7 @@ def _row(summary: EpisodeSummary, now: datetime) -> Row:
 
 
 def _instruction_fault(summary: EpisodeSummary) -> str | None:
-    """What the instruction says against the scenario; wording is free."""
+    """What the instruction says against the scenario; wording is free. Not in its own words: this is shown as HTML."""
     words = set(summary.instruction.lower().replace(".", " ").replace(",", " ").split())
     if not words:
         return "no instruction"
@@ -67,7 +67,7 @@ def _instruction_fault(summary: EpisodeSummary) -> str | None:
     side = summary.scenario.rsplit("_", 1)[-1]
     other = {"left": "right", "right": "left"}[side]
     if other in words and side not in words:
-        return f"{summary.instruction!r}, in scenario {summary.scenario}"
+        return f"{other!r} in the instruction, scenario {summary.scenario}"
     return None
 
 

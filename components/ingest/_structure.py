@@ -4,9 +4,12 @@ Works on HDF5's own descriptions (link kinds, creation properties, types, spaces
 link is followed, no filter runs, no element is read. Broken rules are raised as `RefusedError`.
 """
 
+import math
+import zlib
 from pathlib import Path
 from typing import NoReturn
 
+import h5py
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5t, h5z
 
 from components.contracts.errors import EpisodeError
@@ -160,9 +163,7 @@ def _storage(name: str, dataset: h5d.DatasetID, limits: Limits) -> None:
             _refuse("incomplete", f"{name} with all its data", f"{dataset.get_storage_size()} bytes stored")
         return
     chunk, item = properties.get_chunk(), dataset.get_type().get_size()
-    chunk_bytes = item
-    for side in chunk:
-        chunk_bytes *= side
+    chunk_bytes = item * math.prod(chunk)
     if chunk_bytes > limits.chunk_bytes:
         _refuse("too-large", f"{name} in chunks of at most {limits.chunk_bytes} bytes", f"{chunk_bytes} bytes")
     expected = 1
@@ -175,6 +176,31 @@ def _storage(name: str, dataset: h5d.DatasetID, limits: Limits) -> None:
     dataset.chunk_iter(lambda stored: sizes.append(stored.size))
     if max(sizes, default=0) > 2 * chunk_bytes + _ROOM_FOR_CHUNK:
         _refuse("bomb", f"{name} in chunks that decode to {chunk_bytes} bytes", f"{max(sizes)} bytes stored in one")
+
+
+def bursting_chunk(path: Path) -> str | None:
+    """After a failed read: the chunk that inflates to more than it declares, which HDF5 calls a filter's failure."""
+    with h5py.File(path, "r") as file:
+        for name in DATASETS:
+            dataset = file[name].id
+            properties = dataset.get_create_plist()
+            if properties.get_layout() != h5d.CHUNKED:
+                continue
+            declared = dataset.get_type().get_size() * math.prod(properties.get_chunk())
+            starts: list[tuple[int, ...]] = []
+            dataset.chunk_iter(lambda stored, starts=starts: starts.append(stored.chunk_offset))
+            for start in starts:
+                _, stored = dataset.read_direct_chunk(start)
+                if _inflates_beyond(stored, declared):
+                    return f"{name} at {start}"
+    return None
+
+
+def _inflates_beyond(stored: bytes, declared: int) -> bool:
+    try:
+        return len(zlib.decompressobj().decompress(stored, declared + 1)) > declared
+    except zlib.error:
+        return False
 
 
 def _type(kind: h5t.TypeID) -> str:

@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from components.contracts import EpisodeSummary
 from components.contracts.errors import EpisodeError
 from components.episodes import measure, read_episode
 
 from ._limits import Limits
-from ._structure import RefusedError, scan
+from ._structure import RefusedError, bursting_chunk, scan
 
 READY = {"ready": True}
 
@@ -50,21 +51,31 @@ def _allow_processor_time(seconds: int) -> None:
 
 def _judge(job: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """{"summary": ...}, or {"rule", "expected", "observed"}."""
-    path = Path(job["path"])
     try:
-        scan(path, limits)
-        episode = read_episode(path, max_bytes=limits.logical_bytes)
-        if episode.attributes.robot not in {None, job["robot"]}:
-            expected = f"an episode of {job['robot']}, under whose prefix it came"
-            return {"rule": "robot-mismatch", "expected": expected, "observed": episode.attributes.robot}
-        summary = measure(episode, sha256=job["sha256"], robot=job["robot"], name=job["name"])
+        return {"summary": _summary(job, limits).model_dump(mode="json")}
     except RefusedError as refusal:
         return {"rule": refusal.rule, "expected": refusal.expected, "observed": refusal.observed}
     except EpisodeError as error:
         return {"rule": error.rule, "expected": "an episode", "observed": str(error)}
     except MemoryError:  # numpy's is one too
         return {"rule": "memory", "expected": f"at most {limits.memory_bytes} bytes of memory", "observed": "more"}
-    return {"summary": summary.model_dump(mode="json")}
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's file provokes is said about the file
+        return {"rule": "unreadable", "expected": "an episode", "observed": f"{type(error).__name__}: {error}"}
+
+
+def _summary(job: dict[str, Any], limits: Limits) -> EpisodeSummary:
+    path = Path(job["path"])
+    scan(path, limits)
+    try:
+        episode = read_episode(path, max_bytes=limits.logical_bytes)
+    except EpisodeError as error:
+        if error.rule == "unreadable" and (chunk := bursting_chunk(path)):
+            raise RefusedError("bomb", "chunks that inflate to what they declare", f"more in {chunk}") from None
+        raise
+    if episode.attributes.robot not in {None, job["robot"]}:
+        expected = f"an episode of {job['robot']}, under whose prefix it came"
+        raise RefusedError("robot-mismatch", expected, str(episode.attributes.robot))
+    return measure(episode, sha256=job["sha256"], robot=job["robot"], name=job["name"])
 
 
 def _answer(answer: dict[str, Any]) -> None:

@@ -227,7 +227,7 @@ def _ray(settings: Settings, ports: dict[str, int]) -> Part:
             "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
         },
         healthy=healthy,
-        grace=15.0,
+        grace=4.0,
     )
 
 

@@ -1,10 +1,12 @@
 """The process that keeps the stack: starts it, watches it, says how it does, ends it."""
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -64,16 +66,49 @@ def _run(settings: Settings, kind: str, stop: threading.Event) -> None:
         prepare(connect(settings))
     plan = _plan.parts(settings, ports, kind=kind)
     board = _parts.Board()
+    try:
+        with _kept(plan, home, board):
+            _watch(settings, kind, plan, board, stop)
+            log.info("ending the stack")
+    finally:
+        _write(home / STATE_FILE, {"pid": os.getpid(), "ready": False, "parts": _rows(plan, board)})
+
+
+@contextlib.contextmanager
+def _kept(plan: list[_parts.Part], home: Path, board: _parts.Board) -> Iterator[None]:
+    """Keepers at work for as long as it is open."""
     stops = {part.name: threading.Event() for part in plan}
     keepers = [_parts.Keeper(part, home, board, stops[part.name]) for part in plan]
     for keeper in keepers:
         keeper.start()
     try:
-        _watch(settings, kind, plan, board, stop)
+        yield
     finally:
-        log.info("ending the stack")
         _stop_all(plan, keepers, stops)
-        _write(home / STATE_FILE, {"pid": os.getpid(), "ready": False, "parts": _rows(plan, board)})
+
+
+@contextlib.contextmanager
+def store_alone(settings: Settings) -> Iterator[Settings]:
+    """SeaweedFS by itself in `settings.home` while it is open; yields the settings to connect with.
+
+    Raises:
+        StackError: something runs in that folder already, or the store does not start.
+    """
+    home = settings.home
+    _home.prepare_home(home)
+    with _home.lock(home) as mine:
+        if not mine:
+            raise StackError(f"a stack runs in {home} already")
+        ports = _home.choose_ports(settings)
+        settings = _plan.running_settings(settings, ports, external=False)
+        plan = [part for part in _plan.parts(settings, ports, kind="seaweedfs") if part.name == "store"]
+        board = _parts.Board()
+        with _kept(plan, home, board):
+            if not _processes.wait_until(lambda: board.states["store"] in {"running", "failed"}, 60.0) or (
+                board.states["store"] == "failed"
+            ):
+                raise StackError(f"SeaweedFS does not start: {board.notes['store']}; see {home / 'logs' / 'store.log'}")
+            yield settings
 
 
 def _watch(settings: Settings, kind: str, plan: list[_parts.Part], board: _parts.Board, stop: threading.Event) -> None:

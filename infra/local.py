@@ -3,6 +3,8 @@
     up(settings)       start it in the background and wait until it works; finds one that runs
     status(settings)   what runs, where, since when
     down(settings)     end it; nothing is left
+    run(settings)      the same in the foreground, until Ctrl-C
+    store_alone(settings)   a context with the object store by itself
 
 Parts: `store` (SeaweedFS or MinIO), `prefect` (server, SQLite), `worker` (process work pool `drover`), `ray` (one node
 with its dashboard), `pages` (reports for a browser), `serving` (the Bento of the promoted policy, once
@@ -32,7 +34,9 @@ from components.contracts.errors import DroverError, StackError
 from components.contracts.settings import STACK_FILE
 
 from . import _home, _meter, _parts, _processes
-from ._supervisor import STATE_FILE, supervise
+from ._supervisor import STATE_FILE, store_alone, supervise
+
+__all__ = ["PartStatus", "Store", "down", "processes", "run", "status", "store_alone", "up"]
 
 log = logging.getLogger(__name__)
 

@@ -39,7 +39,7 @@ class Calls:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TransientError),
             stop=tenacity.stop_after_delay(self._patience),
-            wait=tenacity.wait_exponential_jitter(initial=0.1, max=3.0, jitter=0.1),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=3.0, jitter=0.1),
             reraise=True,
         )
         try:

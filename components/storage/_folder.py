@@ -11,7 +11,7 @@ from components.contracts import ObjectRef
 from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, StorageError
 
 from ._content import sha256_of_file
-from ._protocol import ObjectInfo
+from ._protocol import ObjectInfo, uri_of
 
 
 class FolderStore:
@@ -21,9 +21,7 @@ class FolderStore:
         self.root = root
 
     def _path(self, bucket: str, key: str) -> Path:
-        parts = key.split("/")
-        if not key or any(part in {"", ".", ".."} for part in parts) or "/" in bucket or bucket in {"", ".", ".."}:
-            raise StorageError(f"expected a bucket and a key without empty, '.' or '..' parts, got {bucket!r}, {key!r}")
+        uri_of(bucket, key)
         return self.root / bucket / key
 
     def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> ObjectRef:

@@ -6,9 +6,21 @@ from pathlib import Path
 from typing import Protocol
 
 from components.contracts import Frozen, ObjectRef
+from components.contracts.errors import StorageError
 
 BUCKETS = ("inbox", "episodes", "quarantine", "receipts", "datasets", "models", "releases", "reports")
 """`inbox` and `reports`: robots write. `receipts` and `releases`: robots read. The rest: the platform's alone."""
+
+
+def uri_of(bucket: str, key: str) -> str:
+    """`s3://bucket/key`, for names that mean the same in every store.
+
+    Raises:
+        StorageError: an empty part, `.` or `..`: a server and a folder would take them differently.
+    """
+    if any(part in {"", ".", ".."} for part in (bucket, *key.split("/"))) or "/" in bucket:
+        raise StorageError(f"expected a bucket and a key without empty, '.' or '..' parts, got {bucket!r}, {key!r}")
+    return f"s3://{bucket}/{key}"
 
 
 class ObjectInfo(Frozen):

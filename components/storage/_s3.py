@@ -16,7 +16,7 @@ from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError,
 
 from ._bytes import Digests, Slice, content_type, digests_of, download
 from ._calls import PATIENCE_S, Calls, text_of
-from ._protocol import ObjectInfo
+from ._protocol import ObjectInfo, uri_of
 
 PART_BYTES = 8 * 2**20
 """Files above it go up in parts of this size (S3's smallest is 5 MiB, and it allows 10,000 parts: 80 GB)."""
@@ -88,7 +88,7 @@ class S3Store:
                 response.close()
                 response.release_conn()
 
-        return self._calls.run(f"s3://{bucket}/{key}", read)
+        return self._calls.run(uri_of(bucket, key), read)
 
     def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None) -> ObjectRef:
         part = path.with_name(path.name + ".part")
@@ -102,10 +102,10 @@ class S3Store:
                 response.close()
                 response.release_conn()
             self._within(bucket, key, size, limit)
-            return ObjectRef(uri=f"s3://{bucket}/{key}", sha256=sha256, size=size)
+            return ObjectRef(uri=uri_of(bucket, key), sha256=sha256, size=size)
 
         try:
-            ref = self._calls.run(f"s3://{bucket}/{key}", read)
+            ref = self._calls.run(uri_of(bucket, key), read)
             part.replace(path)
         except OSError as error:
             raise StorageError(f"s3://{bucket}/{key} cannot be written to {path}: {error.strerror or error}") from error
@@ -116,7 +116,7 @@ class S3Store:
     def stat(self, bucket: str, key: str) -> ObjectInfo | None:
         try:
             found = self._calls.run(
-                f"s3://{bucket}/{key}", lambda: self.client.stat_object(bucket_name=bucket, object_name=key)
+                uri_of(bucket, key), lambda: self.client.stat_object(bucket_name=bucket, object_name=key)
             )
         except ObjectNotFoundError:
             return None
@@ -145,7 +145,7 @@ class S3Store:
     def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> ObjectRef:
         digests = digests_of(data)
         self._put(bucket, key, lambda: data, digests, if_absent=if_absent)
-        return ObjectRef(uri=f"s3://{bucket}/{key}", sha256=digests.sha256, size=digests.size)
+        return ObjectRef(uri=uri_of(bucket, key), sha256=digests.sha256, size=digests.size)
 
     def put_file(self, bucket: str, key: str, path: Path, *, if_absent: bool = False) -> ObjectRef:
         with path.open("rb") as file:
@@ -154,13 +154,11 @@ class S3Store:
                 self._put(bucket, key, lambda: Slice(file, 0, digests.size), digests, if_absent=if_absent)
             else:
                 self._put_parts(bucket, key, file, digests.size, if_absent=if_absent)
-        return ObjectRef(uri=f"s3://{bucket}/{key}", sha256=digests.sha256, size=digests.size)
+        return ObjectRef(uri=uri_of(bucket, key), sha256=digests.sha256, size=digests.size)
 
     def remove(self, bucket: str, key: str) -> None:
         try:
-            self._calls.run(
-                f"s3://{bucket}/{key}", lambda: self.client.remove_object(bucket_name=bucket, object_name=key)
-            )
+            self._calls.run(uri_of(bucket, key), lambda: self.client.remove_object(bucket_name=bucket, object_name=key))
         except ObjectNotFoundError as error:
             if "bucket" in str(error):
                 raise
@@ -176,7 +174,7 @@ class S3Store:
 
     def _expect_ours(self, bucket: str, key: str, etag: str) -> None:
         """An answer was lost, and the next try found the write done. If exactly our bytes are there, we did it."""
-        uri = f"s3://{bucket}/{key}"
+        uri = uri_of(bucket, key)
         try:
             found = self._calls.run(uri, lambda: self.client.stat_object(bucket_name=bucket, object_name=key))
         except StorageError:  # robots may write and not look
@@ -258,6 +256,7 @@ class S3Store:
         query: dict[str, str] | None = None,
         expires: timedelta = timedelta(minutes=15),
     ) -> str:
+        uri_of(bucket, key)
         try:
             return cast(
                 "str",
@@ -279,7 +278,7 @@ class S3Store:
         body: Callable[[], bytes | Slice] | None = None,
         if_absent: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        uri, tries = f"s3://{bucket}/{key}", 0
+        uri, tries = uri_of(bucket, key), 0
 
         def once() -> urllib3.BaseHTTPResponse:
             nonlocal tries

@@ -1,0 +1,244 @@
+"""What only a server can get wrong."""
+
+import http.server
+import multiprocessing
+import socket
+import threading
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.contracts import Settings
+from components.contracts.errors import (
+    AlreadyExistsError,
+    ConfigurationError,
+    ObjectNotFoundError,
+    StorageError,
+)
+from components.storage import S3Store, connect, page_url, prepare
+
+
+@pytest.fixture
+def key() -> str:
+    return f"t-{uuid.uuid4().hex}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_server_away_gives_an_error_that_says_where_and_what_to_do(tmp_path: Path) -> None:
+    endpoint = f"127.0.0.1:{_free_port()}"
+    store = S3Store(endpoint, "key", "secret", patience=0.5)
+    (tmp_path / "file").write_bytes(b"1")
+
+    for call in (
+        lambda: store.get("models", "x"),
+        lambda: store.put("models", "x", b"1"),
+        lambda: store.put_file("models", "x", tmp_path / "file"),
+        lambda: store.stat("models", "x"),
+        lambda: list(store.list("models")),
+        lambda: store.remove("models", "x"),
+        lambda: prepare(store),
+    ):
+        with pytest.raises(StorageError, match=rf"{endpoint}.*nobody answers.*drover status") as caught:
+            call()
+        assert not isinstance(caught.value, ObjectNotFoundError)
+
+
+def test_wrong_secret_is_named(s3: Settings, key: str) -> None:
+    store = S3Store(str(s3.s3_endpoint), str(s3.s3_key), "not-the-secret")
+
+    with pytest.raises(StorageError, match="key or secret is wrong; look at DROVER_S3_KEY"):
+        store.get("models", key)
+
+
+def test_missing_bucket_is_named(platform: S3Store, key: str) -> None:
+    with pytest.raises(ObjectNotFoundError, match="drover up"):
+        platform.get(key, "x")
+
+
+def test_no_store_configured_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="drover up"):
+        connect(Settings(home=tmp_path))
+    with pytest.raises(ConfigurationError, match="DROVER_ROBOT_S3_KEY"):
+        connect(Settings(home=tmp_path, s3_endpoint="127.0.0.1:1", s3_key="k", s3_secret="s"), identity="robot")
+
+
+def test_robot_writes_inbox_and_reports_and_reads_receipts_and_releases(
+    platform: S3Store, robot: S3Store, key: str, tmp_path: Path
+) -> None:
+    for bucket in ("inbox", "reports"):
+        robot.put(bucket, key, b"1", if_absent=True)
+        with pytest.raises(AlreadyExistsError):
+            robot.put(bucket, key, b"2", if_absent=True)
+    for bucket in ("receipts", "releases"):
+        platform.put(bucket, key, b"1")
+        assert robot.get(bucket, key) == b"1"
+        assert robot.stat(bucket, key) is not None
+        assert robot.stat(bucket, key + "-not-there") is None
+        assert [info.key for info in robot.list(bucket, key)] == [key]
+    large = tmp_path / "large"
+    large.write_bytes(b"x" * (9 * 2**20))
+    robot.put_file("inbox", key + "-large", large, if_absent=True)
+    with pytest.raises(AlreadyExistsError):
+        robot.put_file("inbox", key + "-large", large, if_absent=True)
+
+
+def test_robot_is_denied_everything_else(platform: S3Store, robot: S3Store, key: str) -> None:
+    for bucket in ("inbox", "reports", "episodes", "quarantine", "datasets", "models"):
+        platform.put(bucket, key, b"secret")
+        for read in (robot.get, robot.stat, lambda b, k: list(robot.list(b, k)), robot.remove):
+            with pytest.raises(StorageError, match="not allowed"):
+                read(bucket, key)
+    for bucket in ("receipts", "releases", "episodes", "quarantine", "datasets", "models"):
+        with pytest.raises(StorageError, match="not allowed"):
+            robot.put(bucket, key + "-mine", b"1")
+        with pytest.raises(StorageError, match="not allowed"):
+            robot.remove(bucket, key)
+    for bucket in ("inbox", "reports", "episodes", "quarantine", "datasets", "models"):
+        assert platform.get(bucket, key) == b"secret"
+
+
+def test_page_written_opens_as_a_page(platform: S3Store, key: str) -> None:
+    platform.put("reports", f"{key}/index.html", "<p>grüezi".encode())
+
+    with urllib.request.urlopen(platform.link("reports", f"{key}/index.html", hours=1)) as answer:  # noqa: S310
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert answer.read().decode() == "<p>grüezi"
+
+
+def test_link_longer_than_a_week_is_refused(platform: S3Store, key: str) -> None:
+    with pytest.raises(StorageError, match="between 1 and 168, got 169"):
+        platform.link("reports", key, hours=169)
+
+
+def test_page_address_is_the_page_servers_where_there_is_one(s3: Settings, platform: S3Store) -> None:
+    with_pages = s3.model_copy(update={"pages_url": "http://127.0.0.1:1/"})
+    without = s3.model_copy(update={"pages_url": None})
+
+    assert page_url(with_pages, platform, "checks/x/index.html") == "http://127.0.0.1:1/checks/x/index.html"
+    assert "X-Amz-Signature" in page_url(without, platform, "checks/x/index.html")
+
+
+def _write_in_child(store: S3Store, key: str) -> None:
+    store.put("models", key, b"child")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_forked_child_uses_connections_of_its_own(platform: S3Store, key: str) -> None:
+    platform.put("models", key, b"parent")
+    children = [
+        multiprocessing.get_context("fork").Process(target=_write_in_child, args=(platform, f"{key}-{n}"))
+        for n in range(3)
+    ]
+    for child in children:
+        child.start()
+    for _ in range(20):
+        assert platform.get("models", key) == b"parent"
+    for child in children:
+        child.join(30)
+
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert [platform.get("models", f"{key}-{n}") for n in range(3)] == [b"child"] * 3
+
+
+class _Proxy(http.server.BaseHTTPRequestHandler):
+    """A server between us and the store that can lose answers, fail, or drop the condition."""
+
+    upstream: str
+    lose_answers: int = 0
+    fail: int = 0
+    ignore_condition: str | None = None
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def _forward(self) -> None:
+        import urllib3
+
+        cls = type(self)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if cls.fail:
+            cls.fail -= 1
+            self._answer(503, b"", {})
+            return
+        headers = dict(self.headers.items())
+        if cls.ignore_condition == "all" or (cls.ignore_condition == "multipart" and "uploadId" in self.path):
+            headers.pop("If-None-Match", None)
+        url = f"http://{cls.upstream}{self.path}"
+        answer = urllib3.PoolManager().request(self.command, url, body=body, headers=headers, retries=False)
+        if cls.lose_answers and self.command in {"PUT", "POST"} and "uploads" not in self.path:
+            cls.lose_answers -= 1
+            self.close_connection = True
+            return
+        self._answer(answer.status, answer.data, dict(answer.headers))
+
+    def _answer(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection", "date", "server"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", headers.get("Content-Length", str(len(data))))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward  # noqa: N815
+
+
+@contextmanager
+def _through_proxy(settings: Settings, **faults: Any) -> Iterator[S3Store]:
+    """The real store behind a server with faults. The Host header is the store's, so that signatures hold."""
+    handler = type("Handler", (_Proxy,), {"upstream": settings.s3_endpoint, **faults})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        assert settings.s3_key is not None
+        assert settings.s3_secret is not None
+        try:
+            yield S3Store(f"127.0.0.1:{server.server_port}", settings.s3_key, settings.s3_secret.get_secret_value())
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_server_that_fails_for_a_moment_is_asked_again(s3: Settings, platform: S3Store, key: str) -> None:
+    with _through_proxy(s3, fail=2) as store:
+        store.put("models", key, b"1", if_absent=True)
+
+    assert platform.get("models", key) == b"1"
+
+
+def test_lost_answer_to_own_write_counts_as_success(s3: Settings, key: str) -> None:
+    with _through_proxy(s3, lose_answers=1) as store:
+        store.put("models", key, b"1", if_absent=True)
+
+        assert store.get("models", key) == b"1"
+
+
+def test_lost_answer_onto_other_bytes_counts_as_refusal(s3: Settings, platform: S3Store, key: str) -> None:
+    platform.put("models", key, b"another's")
+
+    with _through_proxy(s3, lose_answers=1) as store, pytest.raises(AlreadyExistsError):
+        store.put("models", key, b"mine", if_absent=True)
+
+    assert platform.get("models", key) == b"another's"
+
+
+@pytest.mark.parametrize("ignored", ["all", "multipart"])
+def test_server_that_ignores_conditions_is_refused(s3: Settings, platform: S3Store, ignored: str) -> None:
+    with (
+        _through_proxy(s3, ignore_condition=ignored) as store,
+        pytest.raises(StorageError, match=r"ignores If-None-Match.*both would win.*SeaweedFS"),
+    ):
+        prepare(store)
+
+    assert list(platform.list("datasets", "probe/")) == []

@@ -1,8 +1,8 @@
 """Rollouts for real: documents in the store, assignments in the repository, one step at a time.
 
-`models/rollouts/<deployment>.json` holds a RolloutState, `models/releases/<release>.json` what was released and why, and
-`models/promoted.json` the same of the release that last reached the whole fleet. A step that is interrupted is taken
-again: to assign what is assigned already changes nothing.
+`models/rollouts/<deployment>.json` holds a RolloutState, `models/releases/<release>.json` what was released and why,
+and `models/promoted.json` the same of the release that last reached the whole fleet. A step that is interrupted is
+taken again: to assign what is assigned already changes nothing.
 What is not covered: two advancers at once; Prefect runs one at a time.
 """
 
@@ -37,7 +37,7 @@ _LIMIT = 64 * 2**20
 
 
 def open_repository(store: ObjectStore, settings: Settings) -> ReleaseRepository:
-    """The release repository, with the keys in `<home>/keys`; both are made if there are none: demo keys, and loudly."""
+    """The release repository, with the keys in `<home>/keys`. None there: demo keys are made, and loudly."""
     folder = keys_folder(settings)
     if not any(folder.glob("*.pem")):
         make_demo_keys(folder)
@@ -55,7 +55,7 @@ def find_incumbent(store: ObjectStore) -> Incumbent | None:
     return _evidence(store, PROMOTED)
 
 
-def release(
+def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
     store: ObjectStore,
     settings: Settings,
     package: PolicyPackage,
@@ -101,9 +101,8 @@ def start_rollout(store: ObjectStore, plan: RolloutPlan, *, now: datetime | None
         raise PromotionError(f"expected enrolled robots, {', '.join(sorted(strangers))} are not; enrol them first")
     for older in rollouts(store):
         if older.status in _OPEN and set(older.plan.robots) & set(plan.robots):
-            _save(
-                store, older.model_copy(update={"status": "superseded", "reason": f"superseded by {plan.deployment}"})
-            )
+            facts = {"status": "superseded", "reason": f"superseded by {plan.deployment}"}
+            _save(store, older.model_copy(update=facts))
     state = begin(plan, now or datetime.now(UTC))
     _save(store, state)
     return state

@@ -71,14 +71,17 @@ class MetadataStore:
     def __init__(self, store: ObjectStore, keys: KeyRing, clock: Callable[[], datetime], *, lease_s: float) -> None:
         self.store, self.keys, self.clock, self.lease_s = store, keys, clock, lease_s
 
-    def load(self) -> View:
+    def load(self, root: Root | None = None) -> View:
         """The published state.
+
+        Args:
+            root: judge it by this one; None: the newest.
 
         Raises:
             PromotionError: what is in the store is not signed by the keys that our root names.
             ObjectNotFoundError: no repository there.
         """
-        root = self.load_root()
+        root = root or self.load_roots()[-1]
         try:
             timestamp = self._read("timestamp.json", Timestamp)
             root.verify_delegate("timestamp", timestamp.signed_bytes, timestamp.signatures)
@@ -97,8 +100,12 @@ class MetadataStore:
         roles = {role: copy.deepcopy(found.signed) for role, found in signed.items()}
         return View(root, timestamp.signed, snapshot.signed, roles)
 
-    def load_root(self) -> Root:
-        """The newest root, walked from the first; it has to be made of our own root keys."""
+    def load_roots(self) -> list[Root]:
+        """Every root, each signed by the one before; the first has to be made of our own root keys, or the pinned one.
+
+        Raises:
+            PromotionError: it is not, or the chain is broken.
+        """
         first = self._read("1.root.json", Root)
         ours = {signer.public_key.keyid for signer in self.keys.all("root")}
         pinned = self.keys.folder / "root.json"
@@ -111,17 +118,17 @@ class MetadataStore:
             )
         else:
             pinned.write_bytes(self.store.get(BUCKET, "metadata/1.root.json", limit=_LIMIT))
-        root: Root = first.signed
+        roots: list[Root] = [first.signed]
         try:
-            root.verify_delegate("root", first.signed_bytes, first.signatures)
-            while self.store.stat(BUCKET, f"metadata/{root.version + 1}.root.json"):
-                following = self._read(f"{root.version + 1}.root.json", Root)
-                for judge in (root, following.signed):
+            roots[0].verify_delegate("root", first.signed_bytes, first.signatures)
+            while self.store.stat(BUCKET, f"metadata/{len(roots) + 1}.root.json"):
+                following = self._read(f"{len(roots) + 1}.root.json", Root)
+                for judge in (roots[-1], following.signed):
                     judge.verify_delegate("root", following.signed_bytes, following.signatures)
-                root = following.signed
+                roots.append(following.signed)
         except (RepositoryError, ValueError) as error:
-            raise PromotionError(f"root {root.version + 1} is not signed by root {root.version}: {error}") from error
-        return root
+            raise PromotionError(f"root {len(roots) + 1} is not signed by root {len(roots)}: {error}") from error
+        return roots
 
     def commit(self, change: Callable[[View], set[str]]) -> View:
         """Apply `change` to the published state and publish the result; again on top of a concurrent publisher's.

@@ -75,7 +75,7 @@ class ReleaseRepository:
             signers = self.keys.signers("root", root.roles["root"].keyids, root.roles["root"].threshold)
             with contextlib.suppress(AlreadyExistsError):  # someone else made it; whether it is ours is seen next
                 self.metadata.put("1.root.json", sign(root, signers))
-        root = self.metadata.load_root()
+        root = self.metadata.load_roots()[-1]
         if self.store.stat(BUCKET, "metadata/timestamp.json"):
             return
         try:
@@ -89,8 +89,7 @@ class ReleaseRepository:
 
     def root(self) -> bytes:
         """The newest root metadata: what a robot is shipped with."""
-        version = self.metadata.load_root().version
-        return self.store.get(BUCKET, f"metadata/{version}.root.json")
+        return self.store.get(BUCKET, f"metadata/{len(self.metadata.load_roots())}.root.json")
 
     def releases(self) -> list[Release]:
         """Every signed release, oldest first."""

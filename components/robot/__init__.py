@@ -1,4 +1,4 @@
-"""What runs on a robot: recorder, spool and uploader; the policy runtime, its safety layer and self-test; the update agent.
+"""What runs on a robot: recorder, spool, uploader; policy runtime, safety layer and self-test; the update agent.
 
 `Runtime(package_dir)` drives (contracts.Policy); `self_test(package_dir)` says whether it may; `run_agent` (a process:
 `python -m components.robot.agent_main`) takes signed releases, tries them, and takes them back.

@@ -156,7 +156,8 @@ class UpdateAgent:
             barred = (self._steps.release().package, self._fingerprint.digest())
         if state != "CHECK" and not (state == "IDLE" and was_idle and not settled):  # an idle poll wears no flash
             self._journal.save(self._steps.job, reports=reports, quarantine=barred, handled=settled is not None)
-        log.info("%s: %s %s", self.robot, state, self._steps.job.reason)
+        level = logging.DEBUG if was_idle and state in {"IDLE", "CHECK"} else logging.INFO
+        log.log(level, "%s: %s %s", self.robot, state, self._steps.job.reason)
         self._on_state(state)
         if reports:
             self.send_reports()

@@ -3,8 +3,10 @@
 Beside the tests of packaging, those of the robot's runtime and of the Bento use it.
 """
 
+import functools
 import hashlib
 import shutil
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +25,6 @@ from components.contracts import (
     Estimate,
     EvaluationReport,
     Lineage,
-    ObjectRef,
     OpenLoopScore,
     PackageManifest,
     PolicyPackage,
@@ -48,6 +49,13 @@ LEFT = instruction_for("1box_vert_left")
 RIGHT = instruction_for("1box_vert_right")
 LINEAGE = Lineage(code_revision="c0ffee", python="3.11.9", packages={}, machine="Linux x86_64, 2 CPUs")
 FRAMES = 6
+_FOLDER = tempfile.TemporaryDirectory(prefix="drover-made-")
+
+
+@functools.cache
+def made_once() -> "Made":
+    """One for all tests of this process: to export takes seconds."""
+    return make(Path(_FOLDER.name))
 
 
 @dataclass(frozen=True)
@@ -167,8 +175,3 @@ def change(folder: Path, *, files: dict[str, bytes] | None = None, **fields: obj
     changed = PackageManifest.model_validate(manifest.model_dump() | listing | fields)
     path.write_bytes(changed.canonical_json())
     return changed
-
-
-def reference(ref: ObjectRef) -> str:
-    """Where an object lies, short."""
-    return ref.uri.rpartition("/")[2]

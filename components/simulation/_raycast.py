@@ -11,7 +11,7 @@ alone. Its functions take arrays one by one: out of a tuple each would be counte
 # ruff: noqa: PLR0917 - numba takes no keyword-only arguments
 
 from collections.abc import Callable
-from math import floor, log2, sqrt
+from math import sqrt
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
@@ -26,6 +26,7 @@ _FLOOR, _WALL_X, _WALL_Y, _CEILING = -1, -2, -3, -4
 _BOX = 0
 _FAR = 1e9
 _SKIRTING = 0.1  # m; a painted board at the foot of the walls
+_LIFT = 1 << 20  # makes texture coordinates positive, for which cutting off is the fastest floor
 _TILE = 2.0  # m that a floor's or wall's texture covers
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -177,6 +178,12 @@ def _in_shadow(
 
 
 @_inline
+def _half_log2(value: float) -> int:
+    """log2(sqrt(value)), rounded: read off the exponent, three times as fast as by logarithm."""
+    return ((np.float64(2.0 * value).view(np.int64) >> 52) - 1023) >> 1
+
+
+@_inline
 def _texel(
     texture: int, s: float, t: float, level: int, sizes: Integers, offsets: Integers, texels: NDArray[np.float32]
 ) -> Three:
@@ -184,16 +191,17 @@ def _texel(
     level = max(0, min(level, sizes[texture, 1] - 1))
     n = sizes[texture, 0] >> level
     x, y = s * n - 0.5, t * n - 0.5
-    left, top = floor(x), floor(y)
-    fx, fy = x - left, y - top
-    x0, y0, x1, y1 = int(left), int(top), int(left) + 1, int(top) + 1
+    x0, y0 = int(x + _LIFT) - _LIFT, int(y + _LIFT) - _LIFT
+    fx, fy, x1, y1 = x - x0, y - y0, x0 + 1, y0 + 1
     if texture < 2:
         x0, y0, x1, y1 = x0 & (n - 1), y0 & (n - 1), x1 & (n - 1), y1 & (n - 1)
     else:
         x0, y0 = max(0, min(n - 1, x0)), max(0, min(n - 1, y0))
         x1, y1 = max(0, min(n - 1, x1)), max(0, min(n - 1, y1))
     base = offsets[texture, level]
-    a, b, c, d = base + y0 * n + x0, base + y0 * n + x1, base + y1 * n + x0, base + y1 * n + x1
+    # Unsigned, so that numba does not look for indices that count from the end.
+    a, b = np.uintp(base + y0 * n + x0), np.uintp(base + y0 * n + x1)
+    c, d = np.uintp(base + y1 * n + x0), np.uintp(base + y1 * n + x1)
     wa, wb, wc, wd = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
     return (
         texels[a, 0] * wa + texels[b, 0] * wb + texels[c, 0] * wc + texels[d, 0] * wd,
@@ -257,7 +265,11 @@ def _render(
                     half, o = (halves[g, 0], halves[g, 1], halves[g, 2]), (origins[g, 0], origins[g, 1], origins[g, 2])
                     span = max(0, int((bounds[g, 0] - u0) / du)), min(columns, int((bounds[g, 1] - u0) / du) + 2)
                     _trace_solid(depth, ident, u0, du, v, g, kinds[g], half, o, local_axes[g], span)
+            pixel, left = -1, 0
             for column in range(columns):
+                if left == 0:
+                    pixel, left = pixel + 1, samples
+                left -= 1
                 u, t, g = u0 + column * du, depth[column], ident[column]
                 dx = axes[2, 0] + v * axes[1, 0] + u * axes[0, 0]
                 dy = axes[2, 1] + v * axes[1, 1] + u * axes[0, 1]
@@ -275,13 +287,13 @@ def _render(
                 if texture >= 0:
                     facing = abs(dx * n[0] + dy * n[1] + dz * n[2]) / sqrt(1.0 + u * u + v * v) + 1e-3
                     footprint = t * du * sizes[texture, 0] / extent
-                    level = int(floor(0.5 * log2(footprint * footprint / facing) + 0.5))  # noqa: RUF046 - numba
-                    rgb = _texel(texture, across, down, level, sizes, offsets, texels)
+                    rgb = _texel(
+                        texture, across, down, _half_log2(footprint * footprint / facing), sizes, offsets, texels
+                    )
                 lit = max(0.0, n[0] * sun[0] + n[1] * sun[1] + n[2] * sun[2])
                 if lit > 0.0 and _in_shadow(p, g, sun, kinds, centres, halves, turns, radii, suns):
                     lit = 0.0
                 filled, around = max(0.0, n[0] * fill[0] + n[1] * fill[1] + n[2] * fill[2]), 0.85 + 0.15 * n[2]
-                pixel = column // samples
                 total[pixel, 0] += min(1.0, rgb[0] * (light[0, 0] * around + light[1, 0] * lit + light[2, 0] * filled))
                 total[pixel, 1] += min(1.0, rgb[1] * (light[0, 1] * around + light[1, 1] * lit + light[2, 1] * filled))
                 total[pixel, 2] += min(1.0, rgb[2] * (light[0, 2] * around + light[1, 2] * lit + light[2, 2] * filled))

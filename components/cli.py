@@ -87,7 +87,7 @@ def robot_simulate(
     episodes: Annotated[int, typer.Option(min=1)] = 96,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     spools: Annotated[
-        Path | None, typer.Option(help="Where they keep their spools; default: the stack's home.")
+        Path | None, typer.Option(help="Their spools; default: below the home.")
     ] = None,
 ) -> None:
     """Several simulated robots, each a process, record demonstrations and upload them."""

@@ -232,16 +232,18 @@ def decide(report: EvaluationReport, package: PolicyPackage, incumbent: Incumben
     """Promote or not, and why."""
     from components import promotion
 
-    return promotion.decide(report, package, incumbent=incumbent.release if incumbent else None)
+    if incumbent is None:
+        return promotion.decide(report, package, incumbent=None)
+    return promotion.decide(report, package, incumbent=incumbent.release, incumbent_report=incumbent.report)
 
 
 @door("release", minutes=30)
-def release(package: PolicyPackage, decision: PromotionDecision, plan: TrainingPlan) -> RolloutState:
+def release(package: PolicyPackage, ensemble: Ensemble, report: EvaluationReport, plan: TrainingPlan) -> RolloutState:
     """Sign, publish, and open the rollout; the canary is assigned at once."""
     from components import promotion
 
     settings = Settings()
-    return promotion.release(storage.connect(settings), settings, package, decision, plan)
+    return promotion.release(storage.connect(settings), settings, package, ensemble, report, plan)
 
 
 @door("advance", minutes=10)

@@ -120,7 +120,7 @@ def policy_rows(report: EvaluationReport) -> tuple[PolicyRow, ...]:
     return tuple(
         PolicyRow(
             name=score.name,
-            role=score.role,  # type: ignore[arg-type]  # incumbents are left out above
+            role=score.role,
             mae=Figure.of(score.mae),
             mae_by_axis={axis: estimate.value for axis, estimate in score.mae_by_axis.items()},
             key_accuracy=Figure.of(score.key_accuracy),

@@ -75,7 +75,9 @@ def _release(result: DemoResult) -> RenderableType:
         table.add_row("package", f"{result.package.sha256[:12]}: {size}")
     if result.endpoint:
         endpoint = result.endpoint
-        table.add_row("endpoint", f"p50 {endpoint.p50_ms:.1f} ms, p95 {endpoint.p95_ms:.1f} ms over {endpoint.n} requests")
+        table.add_row(
+            "endpoint", f"p50 {endpoint.p50_ms:.1f} ms, p95 {endpoint.p95_ms:.1f} ms over {endpoint.n} requests"
+        )
     table.add_row("decision", result.promotion.decision)
     for reason in result.promotion.reasons:
         table.add_row("", f"[dim]{reason}[/]")

@@ -32,9 +32,9 @@ class Policy(Protocol):
 class TrainingSpec(Frozen):
     """The plain loop's settings."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 60
-    batch_episodes: Annotated[int, Field(ge=1)] = 16
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 48
+    batch_episodes: Annotated[int, Field(ge=1)] = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip_norm: Annotated[float, Field(gt=0)] = 1.0

@@ -17,6 +17,7 @@ from ._camera import CAMERA_HEIGHT, CAMERA_WIDTH, RENDERER, Camera, warm_up
 from ._demonstration import PRESSES, Demonstration, DrivenFrame
 from ._expert import Expert, shortest_path
 from ._fleet import FleetEvent, FleetReport, simulate_fleet
+from ._on_trial import drive_package
 from ._plan import EPISODES_A_SESSION, PlannedEpisode, plan_fleet
 from ._scenario import POSITIONS, ROOM, Box, Look, Scenario, sample_scenario
 from ._trials import MAX_PRESSES, Room, TrialDriver, drive_trials, run_trials, trial_camera, trial_rooms
@@ -26,6 +27,6 @@ __all__ = [
     "REACH", "RENDERER", "ROBOT_RADIUS", "ROOM",
     "Body", "Box", "Camera", "Demonstration", "DrivenFrame", "Expert", "FleetEvent", "FleetReport", "Look", "Motion",
     "Outcome", "PlannedEpisode", "Room", "Scenario", "TrialDriver",
-    "camera_rate", "drive_trials", "plan_fleet", "plant_bad_episodes", "run_trials", "sample_scenario",
+    "camera_rate", "drive_package", "drive_trials", "plan_fleet", "plant_bad_episodes", "run_trials", "sample_scenario",
     "shortest_path", "simulate_fleet", "trial_camera", "trial_rooms", "warm_up", "write_bad_episodes",
 ]  # fmt: skip

@@ -1,0 +1,241 @@
+"""`make demo`: the whole loop on this machine, and one table of what came out.
+
+    stack -> robots record and upload -> ingest -> train and promote -> the fleet takes the release -> the Bento serves
+
+The stages run as they would any day: robots and agents are processes, flows are runs that the Prefect UI shows.
+Everything may be run again: what is there already is found, not made twice. The stack stays up for its links.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from io import BytesIO
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from components.contracts import IngestSummary, RolloutState, RunSummary, Settings
+from components.contracts.errors import DroverError, ObjectNotFoundError
+from components.storage import ObjectStore, connect, prepare
+
+from . import _meter, local
+from ._demo_result import DemoResult
+from ._demo_table import show
+from ._demo_tally import Findings, tally
+from ._telemetry import OFF
+
+FLEET = ("robot-1", "robot-2", "robot-3")
+_FLEET_S = 300.0
+_SERVING_S = 60.0
+_SHUTDOWN_S = 20.0
+_CAMERA = (1280, 720)
+
+
+def run_demo(*, robots: int, episodes: int, console: Console) -> DemoResult:
+    """Run everything, print the table, and return what it shows.
+
+    Raises:
+        DroverError: a stage failed; what was done is kept, and the next run goes on from there.
+    """
+    started = time.monotonic()
+    stages = Stages(console)
+    with ExitStack() as open_things:
+        meter = open_things.enter_context(_meter.MemoryMeter(lambda: [os.getpid(), *local.processes(Settings())]))
+        with stages.stage("stack"):
+            local.up(Settings())
+        settings = Settings()
+        store = connect(settings)
+        prepare(store)
+        with stages.stage("robots record"):
+            _record(settings, robots, episodes)
+        with stages.stage("ingest"):
+            _run_flow("flows.ingest_episodes")
+        with stages.stage("robots collect receipts"):
+            _collect_receipts(settings, robots)
+        for robot in FLEET:
+            open_things.enter_context(_agent(settings, store, robot))
+        with stages.stage("train and promote"):
+            _run_flow("flows.train_and_promote")
+        run = RunSummary.parse(store.get("models", "runs/latest.json"), source="the flow's summary")
+        with stages.stage("fleet"):
+            rollout = _settle_rollouts(store)
+        with stages.stage("serving"):
+            findings = Findings(
+                run=run,
+                ingest=_last_ingest(store),
+                rollout=rollout,
+                endpoint=_measure_endpoint(settings, store, run),
+                fleet=FLEET,
+            )
+    result = tally(
+        settings, store, findings, timings=stages.timings, wall_s=time.monotonic() - started, peak_mib=meter.peak_mib
+    )
+    show(result, console)
+    return result
+
+
+class Stages:
+    """Names and times what the demo does, and says so while it does it."""
+
+    def __init__(self, console: Console) -> None:
+        self.timings: list[tuple[str, float]] = []
+        self._console = console
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self._console.print(f"[bold]{len(self.timings) + 1}. {name}[/]")
+        started = time.monotonic()
+        yield
+        self.timings.append((name, round(time.monotonic() - started, 1)))
+
+
+def _record(settings: Settings, robots: int, episodes: int) -> None:
+    from components import robot, simulation
+
+    open_store = partial(connect, settings, identity="robot")
+    spools = settings.home / "robots"
+    with _bar("episodes") as show_progress:
+        done: set[str] = set()
+
+        def note(event: simulation.FleetEvent) -> None:
+            if event.kind in {"recorded", "skipped"}:
+                done.add(event.episode)
+                show_progress(len(done), episodes)
+
+        report = simulation.simulate_fleet(open_store, spools, robots=robots, episodes=episodes, progress=note)
+    if report.failed:
+        name, why = next(iter(report.failed.items()))
+        raise DroverError(f"{len(report.failed)} episodes were not uploaded, {name} for one: {why}; they are kept")
+    simulation.plant_bad_episodes(open_store(), robot.Spool(spools / "robot-1"), "robot-1")
+
+
+def _collect_receipts(settings: Settings, robots: int) -> None:
+    """Every robot asks once more: what has a receipt leaves its disk."""
+    from components import robot
+
+    store = connect(settings, identity="robot")
+    for number in range(1, robots + 1):
+        name = f"robot-{number}"
+        robot.Uploader(robot.Spool(settings.home / "robots" / name), store, name).sync()
+
+
+@contextmanager
+def _agent(settings: Settings, store: ObjectStore, robot: str) -> Iterator[None]:
+    """An enrolled robot's update agent, as a process."""
+    from components import promotion
+
+    home = settings.home / "robots" / robot / "agent"
+    promotion.enrol_robot(store, promotion.open_repository(store, settings), robot, home, hardware="simulated")
+    module = ["-m", "components.robot.agent_main", "--robot", robot, "--home", str(home), "--hardware", "simulated"]
+    driver = ["--trial-driver", "components.simulation:drive_package"]
+    with (settings.home / "logs" / f"agent-{robot}.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, *module, *driver], stdout=log, stderr=log, env=_environment())
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(_SHUTDOWN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _run_flow(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module], env=_environment(), check=False)
+    if done.returncode != 0:
+        raise DroverError(f"the flow {module} failed; what was done is kept: run the same again, or see the Prefect UI")
+
+
+def _environment() -> dict[str, str]:
+    settings = Settings()
+    return {
+        **os.environ,
+        **OFF,
+        "DROVER_HOME": str(settings.home),
+        "PREFECT_API_URL": settings.prefect_api_url or "",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+    }
+
+
+def _settle_rollouts(store: ObjectStore) -> RolloutState | None:
+    """Step the rollouts until none runs, as the schedule would, and show the fleet's progress."""
+    from components import promotion
+
+    deadline = time.monotonic() + _FLEET_S
+    with _bar("robots on the release") as show_progress:
+        while True:
+            states = promotion.advance(store, Settings())
+            if states:
+                show_progress(len(states[-1].committed), len(states[-1].plan.robots))
+            if not any(state.status == "running" for state in states):
+                break
+            if time.monotonic() > deadline:
+                raise DroverError(f"the rollout did not settle in {_FLEET_S:g} s: {states[-1].reason}")
+            time.sleep(1)
+    everyone = promotion.rollouts(store)
+    return max(everyone, key=lambda state: state.plan.number, default=None)
+
+
+def _measure_endpoint(settings: Settings, store: ObjectStore, run: RunSummary) -> tuple[float, float, int] | None:
+    """Serve what was promoted, then time it: p50 and p95 in ms, and the number of requests."""
+    from components import datasets, packaging, promotion
+
+    incumbent = promotion.find_incumbent(store)
+    if incumbent is None or settings.serving_url is None:
+        return None
+    packaging.serve_package(store, incumbent.package, settings.home, release=incumbent.release.name)
+    _wait_for(lambda: _serves(settings.serving_url or "", incumbent.package.sha256), _SERVING_S, "the Bento")
+    episode = datasets.load_split(store, run.dataset, "test")[0]
+    latency = packaging.measure_endpoint(settings.serving_url, _as_jpegs(episode.frames), episode.instruction, n=100)
+    return latency.p50_ms, latency.p95_ms, latency.n
+
+
+def _serves(url: str, package: str) -> bool:
+    """Whether the Bento answers, and with this package."""
+    try:
+        answer = httpx.get(f"{url}/policy", timeout=5, trust_env=False)
+        return answer.status_code == httpx.codes.OK and bool(answer.json()["package"] == package)
+    except httpx.HTTPError:
+        return False
+
+
+def _as_jpegs(frames: NDArray[np.uint8]) -> list[bytes]:
+    """(T, h, w, 3) RGB -> T JPEGs at the camera's size, which is what a robot sends."""
+    encoded = []
+    for frame in frames:
+        buffer = BytesIO()
+        Image.fromarray(frame).resize(_CAMERA).save(buffer, "JPEG", quality=90)
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise DroverError(f"{what} did not answer within {seconds:g} s; see `drover status`")
+        time.sleep(0.5)
+
+
+def _last_ingest(store: ObjectStore) -> IngestSummary | None:
+    try:
+        return IngestSummary.parse(store.get("models", "runs/latest-ingest.json"), source="the ingest flow's summary")
+    except ObjectNotFoundError:
+        return None
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn("   {task.description}"), BarColumn(32), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

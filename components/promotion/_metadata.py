@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
@@ -25,7 +25,7 @@ from tuf.api.metadata import (
 )
 
 from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, PromotionError
-from components.storage import ObjectStore
+from components.storage import ObjectStore, put_once
 
 from ._keys import KeyRing
 
@@ -63,6 +63,12 @@ class View:
         assert delegations is not None
         assert delegations.roles is not None
         return delegations.roles[role]
+
+
+class _Claim(NamedTuple):
+    number: int
+    started: float
+    """Our own monotonic clock, before the claim was written."""
 
 
 class MetadataStore:
@@ -147,16 +153,17 @@ class MetadataStore:
             if not dirty:
                 return view
             self._signers(view, dirty)  # before anything is claimed
-            started = time.monotonic()
-            number = self._claim(view.timestamp.version)
-            if number is not None:
-                self._write(view, dirty, number, started)
+            claim = self._claim(view.timestamp.version)
+            if claim is not None:
+                self._write(view, dirty, claim)
                 return view
         raise PromotionError("other publishers held the repository all the time; try again")
 
     def publish_first(self, view: View) -> None:
-        """The first state of a new repository, with number 1."""
-        self._write(view, set(TARGET_ROLES), 1, time.monotonic())
+        """The first state of a new repository; nothing if someone else publishes it meanwhile."""
+        claim = self._claim(0)
+        if claim is not None:
+            self._write(view, set(TARGET_ROLES), claim)
 
     def publish_over(self, view: View, dirty: set[str]) -> None:
         """Publish over a state that the newest root does not vouch for any more, because it names other keys.
@@ -164,21 +171,25 @@ class MetadataStore:
         Raises:
             PromotionError: another publisher is at work.
         """
-        started = time.monotonic()
-        number = self._claim(view.timestamp.version)
-        if number is None:
+        claim = self._claim(view.timestamp.version)
+        if claim is None:
             raise PromotionError("another publisher was at work while the keys changed; rotate again")
-        self._write(view, dirty, number, started)
+        self._write(view, dirty, claim)
 
-    def put(self, name: str, metadata: Metadata[Any], *, if_absent: bool = True) -> bytes:
-        data = metadata.to_bytes()
-        self.store.put(BUCKET, f"metadata/{name}", data, if_absent=if_absent)
+    def put_root(self, root: Root, signers: list[Any]) -> None:
+        """Raises AlreadyExistsError: another root of that version is there."""
+        self.store.put(BUCKET, f"metadata/{root.version}.root.json", sign(root, signers).to_bytes(), if_absent=True)
+
+    def _put_once(self, name: str, metadata: Metadata[Any]) -> bytes:
+        data: bytes = metadata.to_bytes()
+        put_once(self.store, BUCKET, f"metadata/{name}", data)
         return data
 
-    def _claim(self, version: int) -> int | None:
+    def _claim(self, version: int) -> _Claim | None:
         """A number of our own above `version`; None: someone else published meanwhile."""
         number = version + 1
         while True:
+            started = time.monotonic()
             try:
                 self.store.put(BUCKET, f"metadata/claims/{number}.json", b"{}", if_absent=True)
             except AlreadyExistsError:
@@ -186,7 +197,7 @@ class MetadataStore:
                     return None
                 number += 1
             else:
-                return number
+                return _Claim(number, started)
 
     def _dead(self, number: int, version: int) -> bool:
         """Whether the owner of a claim let its lease run out without publishing. Waits; uses no clock but our own."""
@@ -200,24 +211,27 @@ class MetadataStore:
         return self._published() == version
 
     def _published(self) -> int:
-        return int(self._read("timestamp.json", Timestamp).signed.version)
+        try:
+            return int(self._read("timestamp.json", Timestamp).signed.version)
+        except ObjectNotFoundError:
+            return 0
 
-    def _write(self, view: View, dirty: set[str], number: int, started: float) -> None:
+    def _write(self, view: View, dirty: set[str], claim: _Claim) -> None:
         """Roles, then the snapshot, and the timestamp last: until then every reader sees the old state."""
-        now = self.clock()
+        now, number = self.clock(), claim.number
         signers = self._signers(view, dirty)
         for role in sorted(dirty, key=TARGET_ROLES.index):
             signed = view.roles[role]
             signed.version, signed.expires = number, expiry(now, role)
-            data = self.put(f"{number}.{role}.json", sign(signed, signers[role]))
+            data = self._put_once(f"{number}.{role}.json", sign(signed, signers[role]))
             view.snapshot.meta[f"{role}.json"] = MetaFile.from_data(number, data, ["sha256"])
         view.snapshot.version, view.snapshot.expires = number, expiry(now, "snapshot")
-        data = self.put(f"{number}.snapshot.json", sign(view.snapshot, signers["snapshot"]))
+        data = self._put_once(f"{number}.snapshot.json", sign(view.snapshot, signers["snapshot"]))
         view.timestamp.snapshot_meta = MetaFile.from_data(number, data, ["sha256"])
         view.timestamp.version, view.timestamp.expires = number, expiry(now, "timestamp")
-        if time.monotonic() - started > self.lease_s / 2:
+        if time.monotonic() - claim.started > self.lease_s / 2:
             raise PromotionError(f"publication {number} took longer than its lease allows; nothing changed, try again")
-        self.put("timestamp.json", sign(view.timestamp, signers["timestamp"]), if_absent=False)
+        self.store.put(BUCKET, "metadata/timestamp.json", sign(view.timestamp, signers["timestamp"]).to_bytes())
 
     def _signers(self, view: View, dirty: set[str]) -> dict[str, list[Any]]:
         roles = {name: view.root.roles[name] for name in ("snapshot", "timestamp")}

@@ -33,7 +33,7 @@ from components.contracts.errors import AlreadyExistsError, PromotionError
 from components.storage import ObjectStore, fetch, put_once
 
 from ._keys import KEYS_AND_THRESHOLDS, KeyRing
-from ._metadata import BUCKET, LIFETIMES, TARGET_ROLES, MetadataStore, View, expiry, sign
+from ._metadata import BUCKET, LIFETIMES, TARGET_ROLES, MetadataStore, View, expiry
 
 T = TypeVar("T", bound=Frozen)
 PATHS = {"releases": ["releases/*/*"], "director": ["assign/*"]}
@@ -74,18 +74,10 @@ class ReleaseRepository:
                 root.roles[role].threshold = KEYS_AND_THRESHOLDS[role][1]
             signers = self.keys.signers("root", root.roles["root"].keyids, root.roles["root"].threshold)
             with contextlib.suppress(AlreadyExistsError):  # someone else made it; whether it is ours is seen next
-                self.metadata.put("1.root.json", sign(root, signers))
+                self.metadata.put_root(root, signers)
         root = self.metadata.load_roots()[-1]
-        if self.store.stat(BUCKET, "metadata/timestamp.json"):
-            return
-        try:
-            self.store.put(BUCKET, "metadata/claims/1.json", b"{}", if_absent=True)
-        except AlreadyExistsError:
-            raise PromotionError(
-                f"the making of the repository in {BUCKET} was interrupted, or goes on elsewhere: "
-                f"if it does not, remove {BUCKET}/metadata/claims/1.json and try again"
-            ) from None
-        self.metadata.publish_first(self._empty(root))
+        if not self.store.stat(BUCKET, "metadata/timestamp.json"):
+            self.metadata.publish_first(self._empty(root))
 
     def root(self) -> bytes:
         """The newest root metadata: what a robot is shipped with."""

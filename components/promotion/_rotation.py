@@ -4,7 +4,7 @@ import copy
 
 from components.contracts.errors import AlreadyExistsError, PromotionError
 
-from ._metadata import View, expiry, sign
+from ._metadata import View, expiry
 from ._repository import ReleaseRepository
 
 TOP = ("root", "targets", "snapshot", "timestamp")
@@ -65,7 +65,7 @@ def _rotate_in_root(repository: ReleaseRepository, role: str) -> None:
     following.version, following.expires = root.version + 1, expiry(repository.clock(), "root")
     signers = {signer.public_key.keyid: signer for signer in (*before, *after)}
     try:
-        metadata.put(f"{following.version}.root.json", sign(following, list(signers.values())))
+        metadata.put_root(following, list(signers.values()))
     except AlreadyExistsError:
         raise PromotionError("someone else changed the root at the same time; look, and try again") from None
 

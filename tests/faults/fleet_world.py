@@ -103,7 +103,7 @@ class World:
         for robot in robots:
             enrol_robot(self.store, self.repository, robot, self.home(robot))
 
-    def publisher(self, *, lease_s: float = 0.5, store: ObjectStore | None = None) -> ReleaseRepository:
+    def publisher(self, *, lease_s: float = 2.0, store: ObjectStore | None = None) -> ReleaseRepository:
         return ReleaseRepository(store or self.store, self.root / "keys", clock=self.clock, lease_s=lease_s)
 
     def home(self, robot: str) -> Path:
@@ -184,7 +184,7 @@ class World:
         for role in roles:
             for key in (self.root / "keys").glob(f"{role}*.pem"):
                 shutil.copy2(key, folder / key.name)
-        repository = ReleaseRepository(self.store, folder, clock=self.clock, lease_s=0.5)
+        repository = ReleaseRepository(self.store, folder, clock=self.clock, lease_s=2.0)
         repository.keys = repository.metadata.keys = StolenKeys(folder)
         return repository
 

@@ -106,7 +106,8 @@ def minio_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Path]:
 def restrict(home: Path, store: S3Store, *, kind: str) -> None:
     """What can be said only to a running server. SeaweedFS: a robot's `Write` also deletes, and must not."""
     if kind == "minio":
-        _make_minio_users(home, store)
+        known = identities(home)
+        make_minio_users(store.endpoint, known["platform"], {name: known[name] for name in ("robot", "pages")})
         return
     for bucket in ROBOT_WRITES:
         statement = {
@@ -137,33 +138,42 @@ def _seaweedfs_identities(home: Path) -> dict[str, Any]:
     }
 
 
-def _make_minio_users(home: Path, store: S3Store) -> None:
+def make_minio_users(endpoint: str, root: Identity, users: dict[str, Identity], *, secure: bool = False) -> None:
+    """MinIO users with these names' rights; safe to repeat.
+
+    Args:
+        users: `robot`, `pages` or both.
+
+    Raises:
+        StackError: the server refused.
+    """
     from minio.credentials import StaticProvider
+    from minio.error import MinioAdminException
     from minio.minioadmin import MinioAdmin
 
-    known = identities(home)
     admin = MinioAdmin(
-        store.endpoint,
-        StaticProvider(known["platform"].key, known["platform"].secret),
-        secure=False,
-        region="us-east-1",
+        endpoint=endpoint, credentials=StaticProvider(root.key, root.secret), secure=secure, region="us-east-1"
     )
     grants: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         "robot": [("s3:PutObject", ROBOT_WRITES), ("s3:GetObject", ROBOT_READS), ("s3:ListBucket", ROBOT_READS)],
         "pages": [("s3:GetObject", ("reports",))],
     }
-    for name, rules in grants.items():
+    for name, identity in users.items():
         statements = [
             {
                 "Effect": "Allow",
                 "Action": [action],
                 "Resource": [f"arn:aws:s3:::{b}" + ("" if action == "s3:ListBucket" else "/*") for b in buckets],
             }
-            for action, buckets in rules
+            for action, buckets in grants[name]
         ]
-        admin.user_add(known[name].key, known[name].secret)
-        admin.policy_add(f"drover-{name}", policy={"Version": "2012-10-17", "Statement": statements})
-        admin.attach_policy([f"drover-{name}"], user=known[name].key)
+        try:
+            admin.user_add(identity.key, identity.secret)
+            admin.policy_add(f"drover-{name}", policy={"Version": "2012-10-17", "Statement": statements})
+            admin.attach_policy([f"drover-{name}"], user=identity.key)
+        except MinioAdminException as error:
+            if "PolicyChangeAlreadyApplied" not in str(error):
+                raise StackError(f"MinIO at {endpoint} refused the {name}'s identity: {error}") from error
 
 
 def _write_security(folder: Path) -> None:

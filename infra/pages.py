@@ -55,12 +55,12 @@ def application(store: ObjectStore) -> Starlette:
     return Starlette(routes=[Route("/healthz", health), Route("/{key:path}", page)])
 
 
-def main(port: int) -> None:
-    """Serve until a signal."""
+def main(port: int, host: str = "127.0.0.1") -> None:
+    """Serve until a signal. Another host than loopback is for containers, whose ports are published on loopback."""
     uvicorn.run(
-        application(connect(Settings())), host="127.0.0.1", port=port, log_level="warning", access_log=False, workers=1
+        application(connect(Settings())), host=host, port=port, log_level="warning", access_log=False, workers=1
     )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:3])

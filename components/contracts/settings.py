@@ -23,8 +23,10 @@ class _RunningStack(PydanticBaseSettingsSource):
         path = Path(self.current_state.get("home") or Path.home() / ".drover") / STACK_FILE
         try:
             return dict(json.loads(path.read_text())["settings"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
+        except OSError as error:
+            raise StackError(f"{path} cannot be read: {error.strerror}; it belongs to who ran `drover up`") from None
         except (ValueError, KeyError, TypeError) as error:
             raise StackError(f"{path} is damaged ({error}); remove it; `drover up` writes it anew") from None
 

@@ -1,0 +1,168 @@
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.contracts import Settings
+from components.contracts.errors import StackError
+from infra import _home, _plan, _store, local
+
+
+def test_folder_of_another_layout_is_refused_untouched(settings: Settings, home: Path) -> None:
+    home.mkdir()
+    (home / "version").write_text("0-from-elsewhere\n")
+
+    with pytest.raises(StackError, match=r"layout 1 .*found layout '0-from-elsewhere'.*DROVER_HOME"):
+        local.up(settings)
+
+    assert [path.name for path in home.iterdir()] == ["version"]
+
+
+def test_full_disk_is_refused_before_anything_starts(home: Path) -> None:
+    with pytest.raises(StackError, match=r"expected at least .* GiB free .*DROVER_HOME"):
+        _home.prepare_home(home, min_free=2**62)
+
+    assert not (home / "version").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a small disk needs root")
+def test_really_full_disk_is_refused_before_anything_starts(home: Path) -> None:
+    home.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", home], check=False).returncode:
+        pytest.skip("no right to mount here")
+    try:
+        (home / "filler").write_bytes(b"\0" * 2**20)
+        with pytest.raises(StackError, match=r"found 0.00 GiB"):
+            local.up(Settings(home=home))
+        with pytest.raises(OSError, match="No space left"):
+            _home.write_private(home / "state.json", "x" * 8192)
+        assert [path.name for path in home.iterdir()] == ["filler"]
+    finally:
+        subprocess.run(["umount", home], check=True)
+
+
+def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StackError, match=r"expected to be able to write to .*file/home"):
+        local.up(Settings(home=tmp_path / "file" / "home"))
+
+
+def test_taken_port_that_the_user_fixed_is_named(home: Path) -> None:
+    home.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(StackError, match=rf"port {port} to be free, found it taken \(DROVER_PREFECT_PORT"):
+            _home.choose_ports(Settings(home=home, prefect_port=port))
+
+
+def test_ports_are_last_times_where_free_and_others_where_taken(home: Path, settings: Settings) -> None:
+    home.mkdir()
+    first = _home.choose_ports(settings)
+    assert _home.choose_ports(settings) == first
+    assert len(set(first.values())) == len(_home.PORTS)
+
+    with socket.create_server(("127.0.0.1", first["prefect"])):
+        second = _home.choose_ports(settings)
+
+    assert second["prefect"] != first["prefect"]
+    assert {**second, "prefect": 0} == {**first, "prefect": 0}
+
+
+def test_damaged_port_memory_is_replaced(home: Path, settings: Settings) -> None:
+    home.mkdir()
+    (home / "ports.json").write_text('{"store": "x"')
+
+    assert set(_home.choose_ports(settings)) == set(_home.PORTS)
+
+
+def test_credentials_are_random_kept_and_private(tmp_path: Path) -> None:
+    first, second = _store.identities(tmp_path / "a"), _store.identities(tmp_path / "b")
+
+    assert _store.identities(tmp_path / "a") == first
+    assert first != second
+    assert len({identity.secret for identity in (*first.values(), *second.values())}) == 6
+    assert stat.S_IMODE((tmp_path / "a" / "credentials.json").stat().st_mode) == 0o600
+
+
+def test_damaged_credentials_say_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "credentials.json").write_text("{")
+
+    with pytest.raises(StackError, match=r"credentials.json is damaged .*remove it"):
+        _store.identities(tmp_path)
+
+
+def test_lock_of_a_killed_holder_is_free(home: Path) -> None:
+    home.mkdir()
+    code = (
+        "from pathlib import Path; from infra import _home; "
+        f"lock = _home.lock(Path({str(home)!r})); print(lock.__enter__(), flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"True\n"
+        assert _home.is_running(home)
+        holder.kill()
+        holder.wait()
+
+    assert not _home.is_running(home)
+
+
+def test_ray_folder_fits_the_systems_socket_names(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 120)
+
+    assert _plan.ray_folder(Path("/home/someone/.drover")) == Path("/home/someone/.drover/ray")
+    assert len(str(_plan.ray_folder(long))) + 60 <= 107
+    assert _plan.ray_folder(long) != _plan.ray_folder(tmp_path / ("y" * 120))
+
+
+def test_nothing_running_has_no_status_and_nothing_to_end(settings: Settings, home: Path) -> None:
+    assert local.status(settings) == []
+    assert local.down(settings) == 0
+    assert not home.exists()
+
+
+def test_minio_that_is_not_installed_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+
+    with pytest.raises(StackError, match=r"`minio` binary on the PATH"):
+        _store.minio_command(home, dict.fromkeys(_home.PORTS, 1))
+
+
+def test_settings_written_by_the_stack_are_read_back_and_outranked_by_the_environment(
+    home: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra._supervisor import write_stack_file
+
+    _home.prepare_home(home)
+    running = _plan.running_settings(
+        settings, dict(zip(_home.PORTS, range(20_000, 21_000), strict=False)), external=False
+    )
+    write_stack_file(running, "seaweedfs")
+
+    assert Settings(home=home) == running
+    monkeypatch.setenv("DROVER_S3_KEY", "mine")
+    monkeypatch.setenv("DROVER_HOME", str(home))
+    assert Settings() == running.model_copy(update={"s3_key": "mine"})
+    assert stat.S_IMODE((home / "stack.json").stat().st_mode) == 0o600
+    assert json.loads((home / "stack.json").read_text())["version"] == _home.LAYOUT
+
+
+def test_telemetry_is_off_for_every_part(home: Path, settings: Settings) -> None:
+    _home.prepare_home(home)
+    ports = dict(zip(_home.PORTS, range(20_000, 21_000), strict=False))
+    running = _plan.running_settings(settings, ports, external=False)
+
+    for part in _plan.parts(running, ports, kind="seaweedfs"):
+        if part.name == "store":
+            assert "-master.telemetry=false" in part.command()[0]
+        else:
+            assert part.env["DO_NOT_TRACK"] == "1"
+            assert part.env["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+            assert part.env["RAY_USAGE_STATS_ENABLED"] == "0"
+            assert part.env["BENTOML_DO_NOT_TRACK"] == "True"

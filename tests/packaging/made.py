@@ -117,11 +117,17 @@ def record_episodes(store: FolderStore, root: Path, count: int, width: int, heig
 
 
 def untrained(
-    store: FolderStore, dataset: DatasetVersion, name: str, *, head: str = "lstm", seed: int = 0
+    store: FolderStore,
+    dataset: DatasetVersion,
+    name: str,
+    *,
+    head: str = "lstm",
+    seed: int = 0,
+    action_space: str = "keys",
 ) -> TrainedPolicy:
     """A member with random weights, made lively so that its actions differ from frame to frame."""
     recipe = recipes.compact_lstm if head == "lstm" else recipes.compact_mlp
-    spec = recipe(dataset.axes, features=16, hidden=16)
+    spec = recipe(dataset.axes, features=16, hidden=16, action_space=action_space)
     torch.manual_seed(seed)
     module = build_module(spec, dataset.vocabulary)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from components.packaging._export import export_graphs
 from components.packaging._golden import replay
 from components.policies import load_module, predict
 from components.robot import Runtime, self_test
-from tests.packaging.made import LEFT, change, report_on, untrained
+from tests.packaging.made import LEFT, camera_frame, change, report_on, untrained
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -126,14 +126,16 @@ def test_new_head_on_an_old_backbone_keeps_encode_onnx(made):
     assert after.step != before.step
 
 
-def test_single_member_without_memory_is_packaged_too(made, tmp_path):
-    subject = untrained(made.store, made.dataset, "alone", head="mlp", seed=3)
+def test_single_member_without_memory_and_with_continuous_actions_is_packaged_too(made, tmp_path):
+    subject = untrained(made.store, made.dataset, "alone", head="mlp", seed=3, action_space="continuous")
     made_package = package(made.store, made.dataset, subject, report_on(subject, made.dataset))
 
     runtime = Runtime(download_package(made.store, made_package, tmp_path / "package"))
+    session = runtime.session(LEFT)
 
     assert len(runtime.manifest.step_inputs) == 2
-    assert runtime.session(LEFT).state == []
+    assert session.state == []
+    assert runtime.act_frame(camera_frame(1, 90, 160), session).scores.shape == (3,)
 
 
 def test_parity_beyond_tolerance_is_refused(made):

@@ -33,7 +33,7 @@ class Part:
         prepare: run each time it has become healthy, before anyone is told; returns what people should know, "" for
             nothing; an exception is a failed start.
         after: parts that must be running before this one is started.
-        wanted: a token for what should run, None for "nothing now"; another token is another process.
+        wanted: whether it should run now; asked all the time.
         without: why nothing runs when nothing is wanted.
         where: for people.
     """
@@ -45,7 +45,7 @@ class Part:
     env: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[], str] = lambda: ""
     after: tuple[str, ...] = ()
-    wanted: Callable[[], str | None] = lambda: "yes"
+    wanted: Callable[[], bool] = lambda: True
     without: str = ""
     grace: float = 10.0
 
@@ -79,7 +79,6 @@ class Keeper(threading.Thread):
         super().__init__(name=f"keeper-{part.name}", daemon=True)
         self._part, self._home, self._board, self._stop_all = part, home, board, stop
         self._process: subprocess.Popen[bytes] | None = None
-        self._token: str | None = None
         self._failures = 0
         self._note = ""
         board.restarts[part.name] = 0
@@ -104,10 +103,10 @@ class Keeper(threading.Thread):
 
     def _may_start(self) -> bool:
         missing = [name for name in self._part.after if self._board.states.get(name) != "running"]
-        self._token = None if missing else self._part.wanted()
-        if self._token is None:
+        if missing or not self._part.wanted():
             self._board.tell(self._part.name, "waiting", f"for {', '.join(missing)}" if missing else self._part.without)
-        return self._token is not None
+            return False
+        return True
 
     def _live(self) -> None:
         """From one start to its end."""
@@ -153,12 +152,12 @@ class Keeper(threading.Thread):
         return None
 
     def _while_healthy(self) -> str | None:
-        """None if it is to end (stop, or another token); else why it ended."""
+        """None if it is to end (stop, or no longer wanted); else why it ended."""
         heard = checked = time.monotonic()
         while not self._stop_all.wait(_POLL_S):
             if (ended := self._ended()) is not None:
                 return ended
-            if self._part.wanted() != self._token:
+            if not self._part.wanted():
                 return None
             if time.monotonic() - checked < _CHECK_S:
                 continue

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 POOL = "drover"
 PACKAGE = Path("serving") / "package"
 """Below the stack's folder: a link to the folder of the promoted package. Whoever promotes sets it."""
-SERVICE = "bentos.policy.service:Policy"
+SERVICE = "bentos.policy.service:PolicyService"
 _RAY_OBJECTS_BYTES = 256 * 2**20
 _SOCKET_ROOM = 60
 """What Ray adds to its folder's name for its longest socket; the system allows 107 bytes in all."""
@@ -262,14 +261,10 @@ def _serving(settings: Settings, ports: dict[str, int]) -> Part:
         where=str(settings.serving_url),
         command=lambda: ([_beside_python("bentoml"), "serve", SERVICE, *options], settings.home),
         env=OFF | {"BENTOML_HOME": str(settings.home / "bentoml"), "DROVER_PACKAGE": str(link)},
-        healthy=lambda: _answers(f"{settings.serving_url}/readyz"),
-        wanted=_target_of(link),
+        healthy=lambda: _answers(f"{settings.serving_url}/livez"),
+        wanted=link.exists,  # the Bento itself notices when it is switched, and keeps the old one if the new is bad
         without="for a promoted policy",
     )
-
-
-def _target_of(link: Path) -> Callable[[], str | None]:
-    return lambda: str(link.resolve()) if link.exists() else None
 
 
 def _beside_python(tool: str) -> str:

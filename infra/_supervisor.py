@@ -126,7 +126,7 @@ def _watch(settings: Settings, kind: str, plan: list[_parts.Part], board: _parts
 
 def _is_settled(part: _parts.Part, board: _parts.Board) -> bool:
     state = board.states[part.name]
-    return state == "running" or (state == "waiting" and bool(part.without) and part.wanted() is None)
+    return state == "running" or (state == "waiting" and bool(part.without) and not part.wanted())
 
 
 def _stop_all(plan: list[_parts.Part], keepers: list[_parts.Keeper], stops: dict[str, threading.Event]) -> None:

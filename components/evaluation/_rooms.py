@@ -14,6 +14,8 @@ from components.simulation import Scenario, sample_scenario
 from ._plots import COLOURS, FAINT, INK, RC, data_uri
 
 _COLUMNS = 4
+_SHOWN = (-0.6, 5.2, -2.2, 2.2)
+"""x from, x to, y from, y to: metres. What a drive that is worth a look covers; strays leave the picture."""
 
 
 def draw_rooms(scores: Sequence[ClosedLoopScore], outcomes: Sequence[TrialOutcome]) -> str:
@@ -24,7 +26,7 @@ def draw_rooms(scores: Sequence[ClosedLoopScore], outcomes: Sequence[TrialOutcom
     colours = {score.name: COLOURS[score.role] for score in scores}
     with mpl.rc_context(RC):
         lines = math.ceil(len(rooms) / _COLUMNS)
-        figure = Figure(figsize=(11, 2.0 * lines + 0.6), layout="constrained")
+        figure = Figure(figsize=(11, 2.3 * lines + 0.6), layout="constrained")
         panels = figure.subplots(lines, min(_COLUMNS, len(rooms)), squeeze=False, sharex=True, sharey=True).ravel()
         for panel in panels:
             panel.set_axis_off()
@@ -55,6 +57,7 @@ def _room(panel: Axes, scenario: Scenario, outcomes: Sequence[TrialOutcome], col
         panel.plot(xs, ys, "-", color=colours[item.policy], linewidth=1.4, marker=".", markersize=2.5, alpha=0.9)
         panel.plot(xs[-1], ys[-1], "o" if item.success else "x", color=colours[item.policy], markersize=4)
     panel.set_aspect("equal")
-    panel.set_xlim(-0.5, 5.0)
-    panel.set_ylim(-1.8, 1.8)
-    panel.add_patch(Rectangle((-0.5, -1.8), 5.5, 3.6, fill=False, edgecolor=FAINT))
+    left, right, bottom, top = _SHOWN
+    panel.set_xlim(left, right)
+    panel.set_ylim(bottom, top)
+    panel.add_patch(Rectangle((left, bottom), right - left, top - bottom, fill=False, edgecolor=FAINT))

@@ -37,7 +37,7 @@ def judge(report: EvaluationReport) -> Verdict:
     headline = (
         f"{report.subject} beats all four baselines"
         if not lost
-        else f"{report.subject} does not beat {' and '.join(lost)}"
+        else f"{report.subject} is not shown to beat {_listed(lost)}"
     )
     reasons = [Reason(_against_baseline(against[name]), against[name].better) for name in BASELINES]
     reasons += [_apart(report), *_against_members(report, against), *_against_incumbent(against)]
@@ -53,6 +53,10 @@ def judge(report: EvaluationReport) -> Verdict:
     if report.episodes < FEW_EPISODES:
         reasons.append(Reason(f"Only {report.episodes} test episodes: intervals are wide, and trust them less."))
     return Verdict(not lost, headline, tuple(reasons))
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _against_baseline(item: Comparison) -> str:

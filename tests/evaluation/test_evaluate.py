@@ -88,7 +88,7 @@ def test_evaluation_of_simulated_data_measures_everything_and_keeps_the_page(mad
     store, dataset, members, ensemble = made
     told = []
     report = evaluate(
-        store, dataset, members, ensemble, closed_loop_trials=2, incumbent=members[0], workers=2,
+        store, dataset, members, ensemble, closed_loop_trials=2, incumbent=members[0], workers=1,
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
     assert {score.name for score in report.scores} == {"one", "other", "ensemble", "incumbent", *BASELINES}
@@ -118,6 +118,12 @@ def test_evaluation_twice_gives_one_report(made):
     assert once == again
     assert once.closed_loop == ()
     assert once.trials is None
+
+
+def test_trials_in_other_processes_give_the_same_trials(made):
+    store, dataset, members, ensemble = made
+    here, there = (evaluate(store, dataset, members, ensemble, closed_loop_trials=2, workers=n) for n in (1, 2))
+    assert here.trials == there.trials
 
 
 def test_member_as_subject_is_compared_with_the_ensemble(made):

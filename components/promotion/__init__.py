@@ -24,7 +24,7 @@ from ._fleet import Heard, enrol_robot, enrolled_robot, fleet, hear, revoke_robo
 from ._gate import decide
 from ._keys import WARNING_FILE, KeyRing, make_demo_keys
 from ._repository import ReleaseRepository
-from ._rollout import Step, begin, plan_rollout, read_plan, standing, step
+from ._rollout import Step, begin, demanded_success, plan_rollout, read_plan, standing, step
 from ._rotation import rotate_keys
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "advance_with",
     "begin",
     "decide",
+    "demanded_success",
     "enrol_robot",
     "enrolled_robot",
     "find_incumbent",

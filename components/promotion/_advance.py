@@ -27,7 +27,7 @@ from components.storage import ObjectStore
 from ._fleet import fleet, hear
 from ._keys import make_demo_keys
 from ._repository import ReleaseRepository
-from ._rollout import begin, plan_rollout, step
+from ._rollout import begin, demanded_success, plan_rollout, step
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +77,14 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
     evidence = Incumbent(release=signed, package=package, ensemble=ensemble, report=report)
     store.put("models", f"releases/{signed.name}.json", evidence.canonical_json())
     before = find_incumbent(store)
+    proven = next((score.success.low for score in report.closed_loop if score.role == "subject"), 0.0)
     rollout = plan_rollout(
         signed.name,
         (signed.name, signed.number),
         plan.rollout_robots or tuple(robot.robot for robot in robots),
         previous=(before.release.name, before.release.number) if before and before.release != signed else None,
         soak_trials=plan.soak_trials,
+        min_success=demanded_success(proven, plan.soak_trials),
     )
     start_rollout(store, rollout)
     return next(state for state in advance_with(store, repository) if state.plan.deployment == signed.name)

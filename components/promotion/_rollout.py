@@ -77,6 +77,26 @@ def plan_rollout(
         raise PromotionError(f"no rollout can be planned: {error}") from None
 
 
+def demanded_success(expected: float, trials: int, *, risk: float = 0.01) -> float:
+    """The largest share of `trials` that a policy as good as `expected` misses with a probability below `risk`.
+
+    Args:
+        expected: success rate, the lower bound of the evidence.
+        trials: of one robot.
+        risk: of halting a rollout whose policy is as good as proven, for each robot.
+
+    Returns:
+        `min_success` of a phase; 0 where so few trials can refute nothing.
+    """
+    demanded, missed = 0, 0.0
+    for successes in range(trials):
+        missed += math.comb(trials, successes) * expected**successes * (1 - expected) ** (trials - successes)
+        if missed >= risk:
+            break
+        demanded = successes + 1
+    return demanded / trials
+
+
 def read_plan(document: bytes | str) -> RolloutPlan:
     """A plan that a person wrote.
 

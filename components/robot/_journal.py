@@ -119,7 +119,10 @@ class Journal:
         return 0 if row is None else int(row[0])
 
     def raise_floors(self, floors: Mapping[str, int]) -> None:
-        """Floors only rise."""
+        """Floors only rise; those that stand already are not written again."""
+        floors = {name: value for name, value in floors.items() if value > self.floor(name)}
+        if not floors:
+            return
         with self._connection as db:
             db.execute("BEGIN IMMEDIATE")
             for name, value in floors.items():
@@ -134,6 +137,8 @@ class Journal:
         return self._fact("alarm") or ""
 
     def set_alarm(self, reason: str) -> None:
+        if reason == self.alarm():
+            return
         with self._connection:
             self._set("alarm", reason)
 

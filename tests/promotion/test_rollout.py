@@ -14,6 +14,7 @@ from components.promotion import (
     abort_rollout,
     advance_with,
     begin,
+    demanded_success,
     enrol_robot,
     fleet,
     plan_rollout,
@@ -95,6 +96,15 @@ def test_missing_figures_are_inconclusive() -> None:
     state = run(begin(plan(3), NOW), {"robot-0": says("robot-0", trials=0, successes=0)})
     assert state.status == "paused"
     assert "no figures" in state.reason
+
+
+@pytest.mark.parametrize(
+    ("expected", "trials", "demanded"), [(0.0, 4, 0), (0.3, 4, 0), (0.7, 4, 0.25), (0.95, 4, 0.5), (1.0, 4, 1.0)]
+)
+def test_success_that_is_demanded_is_rarely_missed_by_a_policy_as_good_as_proven(
+    expected: float, trials: int, demanded: float
+) -> None:
+    assert demanded_success(expected, trials) == demanded
 
 
 def test_report_about_an_earlier_assignment_does_not_count() -> None:

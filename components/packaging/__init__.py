@@ -8,8 +8,8 @@ is that of the machine that packaged it. The same bytes come out on one kind of 
 a processor's last bits.
 """
 
-from ._endpoint import measure_endpoint
+from ._endpoint import golden_request, measure_endpoint
 from ._package import package
 from ._store import download_package, serve_package
 
-__all__ = ["download_package", "measure_endpoint", "package", "serve_package"]
+__all__ = ["download_package", "golden_request", "measure_endpoint", "package", "serve_package"]

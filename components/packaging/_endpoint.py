@@ -2,12 +2,29 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import httpx
 
 from components.contracts import Latency
-from components.contracts.errors import PolicyError
-from components.robot import hardware_name, percentiles
+from components.contracts.errors import PackageError, PolicyError
+from components.robot import hardware_name, percentiles, read_verified, verify_package
+
+
+def golden_request(folder: Path) -> tuple[list[bytes], str]:
+    """What to ask a served package with: its golden JPEGs, as large as the camera's, and their instruction.
+
+    Args:
+        folder: of a package, e.g. what `serve_package` returned.
+
+    Raises:
+        PackageError: the folder is no whole package.
+    """
+    manifest = verify_package(folder).manifest
+    if not manifest.golden:
+        raise PackageError(f"{folder}: expected golden episodes in the manifest, found none; package it again")
+    episode = manifest.golden[0]
+    return [read_verified(folder, manifest, name) for name in episode.jpegs], episode.instruction
 
 
 def measure_endpoint(url: str, jpegs: Sequence[bytes], instruction: str, *, n: int = 100) -> Latency:
@@ -18,7 +35,7 @@ def measure_endpoint(url: str, jpegs: Sequence[bytes], instruction: str, *, n: i
 
     Args:
         url: of the Bento, e.g. http://127.0.0.1:3000.
-        jpegs: camera frames, sent in turn.
+        jpegs: camera frames, sent in turn; small ones make an endpoint look fast (`golden_request`).
         instruction: one that the served policy knows.
         n: timed requests.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.contracts import PackageManifest, TensorSpec
-from components.contracts.errors import PackageError, PolicyError
+from components.contracts.errors import ConfigurationError, PackageError, PolicyError
 from components.episodes import key_of, resize_frame, tokenize
 
 from ._graphs import CPU, nodes_by_provider, open_graph, profiling_folder, run_graph
@@ -159,13 +159,21 @@ class Runtime:
         return StepResult(action=actions[0], scores=scores[0], state=state)
 
     def placement(self) -> dict[str, int]:
-        """Execution provider that really ran -> nodes that ran there, from onnxruntime's own profile of one frame."""
+        """Execution provider that really ran -> nodes that ran there, from onnxruntime's own profile of one frame.
+
+        Raises:
+            ConfigurationError: a graph ran without the provider that was asked for. A few nodes elsewhere are normal:
+                onnxruntime puts arithmetic on shapes on the CPU.
+        """
         with profiling_folder() as folder:
             graphs = self._open(Path(folder))
             self._once(*graphs)
             found: dict[str, int] = {}
-            for graph in graphs:
-                for provider, nodes in nodes_by_provider(graph).items():
+            for name, graph in zip((ENCODE, STEP), graphs, strict=True):
+                placed = nodes_by_provider(graph)
+                if not placed.get(self.provider):
+                    raise ConfigurationError(f"expected {name} on {self.provider}, all of it ran on {placed}")
+                for provider, nodes in placed.items():
                     found[provider] = found.get(provider, 0) + nodes
         return found
 

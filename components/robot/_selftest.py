@@ -79,8 +79,6 @@ def self_test(
         )  # fmt: skip
     found = _Findings()
     allowed = budget or runtime.manifest.budget
-    if not placement.get(provider):
-        found.fail(f"provider: expected nodes on {provider}, they ran on {placement}")
     _golden_frames(runtime, golden, found)
     jpegs = _golden_jpegs(runtime, golden, found)
     latency = measure_latency(runtime, jpegs, runtime.manifest.golden[0].instruction, runs=runs) if jpegs else None

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.packaging import download_package, measure_endpoint
+from components.contracts.errors import PolicyError
+from components.packaging import download_package, golden_request, measure_endpoint
 from components.robot import Runtime
 from tests.packaging.made import LEFT, RIGHT, camera_frame
 
@@ -277,11 +278,19 @@ def test_metrics_count_requests_by_status(asked):
 
 
 def test_endpoint_is_timed_from_outside(asked):
-    latency = measure_endpoint(asked.url, JPEGS, LEFT, n=20)
+    jpegs, instruction = golden_request(asked.home / "serving" / "package")
+    latency = measure_endpoint(asked.url, jpegs, instruction, n=20)
 
     assert latency.n == 20
     assert 0 < latency.p50_ms <= latency.p95_ms <= latency.p99_ms
     assert latency.provider == "CPUExecutionProvider"
+
+
+def test_endpoint_that_refuses_or_is_not_there_is_named(asked):
+    with pytest.raises(PolicyError, match="does not answer as a policy does"):
+        measure_endpoint(asked.url, [b"no image"], LEFT, n=1)
+    with pytest.raises(PolicyError, match="does not answer as a policy does"):
+        measure_endpoint("http://127.0.0.1:9", JPEGS, LEFT, n=1)
 
 
 def test_broken_package_does_not_replace_one_that_serves(asked, made):

@@ -130,6 +130,7 @@ __all__ = [
     "TrainingPlan",
     "TrainingSpec",
     "TrialOutcome",
-    "canonical_json", "describe_lineage",
+    "canonical_json",
+    "describe_lineage",
     "errors",
 ]

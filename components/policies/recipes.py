@@ -24,8 +24,8 @@ def compact_lstm(axes: Sequence[Axis], *, training: TrainingSpec | None = None, 
 
 def compact_lstm_wide(axes: Sequence[Axis], *, training: TrainingSpec | None = None, **changes: Any) -> PolicySpec:
     """compact_lstm with a wider memory, more dropout and another seed: errs differently."""
-    training = training or TrainingSpec(seed=1, learning_rate=1.5e-3)
-    return _compact("compact_lstm_wide", "lstm", axes, training, {"hidden": 160, "dropout": 0.3} | changes)
+    training = training or TrainingSpec(seed=1, learning_rate=2e-3)
+    return _compact("compact_lstm_wide", "lstm", axes, training, {"hidden": 160, "dropout": 0.25} | changes)
 
 
 def default_members(dataset: DatasetVersion, *, epochs: int | None = None) -> dict[str, PolicySpec]:

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from components.contracts import EpochMetrics
+from components.contracts import EpochMetrics, TrainingSpec
 from components.contracts.errors import TrainingError
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -32,6 +32,10 @@ class Progress:
     def epoch(self) -> int:
         """The epoch to do next."""
         return self.curve[-1].epoch + 1 if self.curve else 0
+
+    def spent(self, spec: TrainingSpec) -> bool:
+        """No epochs left, or `patience` epochs since the best one."""
+        return self.epoch >= spec.epochs or bool(self.curve and self.curve[-1].epoch - self.best_epoch >= spec.patience)
 
 
 def write_checkpoint(path: Path, progress: Progress, run: str) -> None:

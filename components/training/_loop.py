@@ -36,13 +36,16 @@ class Fitted:
 Save = Callable[[Path], None]
 """Writes a checkpoint of the run as it is now."""
 
+OnEpoch = Callable[[EpochMetrics, Save, bool], None]
+"""Called with an epoch's metrics, a function that writes a checkpoint, and whether it was the last epoch."""
+
 
 def fit(
     data: TrainingData,
     spec: PolicySpec,
     *,
     resume: Path | None = None,
-    on_epoch: Callable[[EpochMetrics, Save], None] = lambda metrics, save: None,
+    on_epoch: OnEpoch = lambda metrics, save, last: None,
     distribute: Callable[[PolicyModule], Callable[..., torch.Tensor]] = lambda module: module,
 ) -> Fitted:
     """Train one policy until its epochs or its patience are spent.
@@ -54,7 +57,7 @@ def fit(
         data: Training and validation episodes.
         spec: Architecture and settings.
         resume: A checkpoint of this run to go on from.
-        on_epoch: Called after each epoch, on every rank, with its metrics and a function that writes a checkpoint.
+        on_epoch: Called after each epoch, on every rank.
         distribute: Wraps the module so that gradients are averaged over ranks.
 
     Returns:
@@ -76,7 +79,7 @@ def fit(
             if progress.optimizer:
                 restore_optimizer(optimizer, list(parameters), progress.optimizer)
         forward = distribute(module)
-        while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch <= settings.patience:
+        while not progress.spent(settings):
             metrics = _epoch(data, spec, progress.epoch, module=module, forward=forward, optimizer=optimizer)
             _advance(progress, metrics, module)
 
@@ -85,7 +88,7 @@ def fit(
                 progress.optimizer = optimizer_state(optimizer, list(parameters))
                 write_checkpoint(path, progress, run)
 
-            on_epoch(metrics, save)
+            on_epoch(metrics, save, progress.spent(settings))
     return Fitted(progress.best, tuple(progress.curve), progress.best_epoch)
 
 

@@ -1,6 +1,8 @@
 """What runs inside Ray's processes: the plain loop, with Ray's checkpoints around it. The same for Train and Tune."""
 
+import math
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +19,9 @@ from components.contracts import EpochMetrics, PolicySpec
 from ._checkpoint import CHECKPOINT
 from ._data import TrainingData
 from ._loop import Save, fit
+
+_CHECKPOINT_S = 5.0
+"""Work that a killed worker may lose. Ray snapshots its whole experiment at each checkpoint."""
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -37,13 +42,17 @@ def _distributed(module: torch.nn.Module) -> Any:
 
 def _run(data: TrainingData, spec: PolicySpec, api: ModuleType, *, saves: bool, **options: Callable[..., Any]) -> None:
     torch.set_num_threads(1)
+    saved_at = -math.inf  # the first epoch is saved
 
-    def report(metrics: EpochMetrics, save: Save) -> None:
+    def report(metrics: EpochMetrics, save: Save, last: bool) -> None:
+        nonlocal saved_at
+        if not saves or not (last or time.monotonic() - saved_at >= _CHECKPOINT_S):
+            api.report(metrics.model_dump(mode="json"))
+            return
         with tempfile.TemporaryDirectory() as folder:
-            if saves:
-                save(Path(folder) / CHECKPOINT)
-            checkpoint = api.Checkpoint.from_directory(folder) if saves else None
-            api.report(metrics.model_dump(mode="json"), checkpoint=checkpoint)
+            save(Path(folder) / CHECKPOINT)
+            api.report(metrics.model_dump(mode="json"), checkpoint=api.Checkpoint.from_directory(folder))
+        saved_at = time.monotonic()
 
     with ExitStack() as stack:
         found = api.get_checkpoint()

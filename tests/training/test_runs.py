@@ -1,0 +1,133 @@
+"""Runs on a real local Ray: two workers of which one is killed, trials side by side, what finished stays finished."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from components.contracts import (
+    DatasetVersion,
+    EpochMetrics,
+    PolicySpec,
+    Settings,
+    TrainedPolicy,
+    TrainingSpec,
+    describe_lineage,
+)
+from components.contracts.errors import TrainingError
+from components.datasets import load_split
+from components.policies import build_module, predict, recipes, save_weights
+from components.storage import FolderStore
+from components.training import train, train_members
+from components.training._cluster import cluster
+from components.training._data import TrainingData, stack
+from components.training._loop import fit
+from components.training._runs import _LINEAGE, _Runs
+
+World = tuple[FolderStore, DatasetVersion]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.timeout(600),
+]
+
+
+def spec_of(dataset: DatasetVersion, head: str = "lstm", **training: object) -> PolicySpec:
+    recipe = recipes.compact_lstm if head == "lstm" else recipes.compact_mlp
+    settings = {"epochs": 4, "batch_episodes": 4, "learning_rate": 1e-2} | training
+    return recipe(
+        dataset.axes, frame=dataset.spec.frame, features=12, hidden=12, instruction_features=4,
+        training=TrainingSpec.model_validate(settings),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with cluster(Settings(home=tmp_path_factory.mktemp("home")), cpus=2):
+        yield
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_trials_give_what_the_plain_loop_gives_and_are_not_repeated(world: World, tmp_path: Path) -> None:
+    store, dataset = world
+    specs = {"lstm": spec_of(dataset), "mlp": spec_of(dataset, "mlp")}
+    seen: list[tuple[str, EpochMetrics]] = []
+    folder = tmp_path / "checkpoints"
+    policies = train_members(
+        store, dataset, specs, checkpoint_dir=folder, progress=lambda name, metrics: seen.append((name, metrics))
+    )
+    assert [policy.name for policy in policies] == ["lstm", "mlp"]
+    parts = [stack(load_split(store, dataset, split), dataset.vocabulary) for split in ("train", "validation")]
+    alone = fit(TrainingData(parts[0], parts[1], dataset.vocabulary), specs["lstm"])
+    assert [item.validation_loss for item in policies[0].curve] == pytest.approx(
+        [item.validation_loss for item in alone.curve], rel=1e-4
+    )
+    for policy in policies:
+        assert [metrics for name, metrics in seen if name == policy.name] == list(policy.curve)
+        assert predict(store, policy, load_split(store, dataset, "test"))
+    again = train_members(
+        store, dataset, specs, checkpoint_dir=folder, progress=lambda *_: pytest.fail("trained again")
+    )
+    assert again == policies
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".json"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_a_run_whose_worker_is_killed_finishes(world: World, tmp_path: Path) -> None:
+    store, dataset = world
+    spec, killed, seen = spec_of(dataset, epochs=150, patience=150), list[int](), list[int]()
+
+    def kill_one(name: str, metrics: EpochMetrics) -> None:
+        seen.append(metrics.epoch)
+        if not killed:
+            worker = train_workers()[-1]
+            killed.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    policy = train(store, dataset, spec, name="member", checkpoint_dir=tmp_path / "checkpoints", progress=kill_one)
+    assert killed
+    assert [item.epoch for item in policy.curve] == list(range(150))
+    assert policy.curve[-1].training_loss < policy.curve[0].training_loss
+    again = train(store, dataset, spec, name="member", checkpoint_dir=tmp_path / "checkpoints")
+    assert again == policy
+
+
+def train_workers() -> list[psutil.Process]:
+    """Of our own Ray alone: raylet's children are our grandchildren."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_spec_of_another_dataset_is_refused_before_anything_starts(world: World, tmp_path: Path) -> None:
+    store, dataset = world
+    spec = recipes.compact_mlp(("linear_x", "angular_z"), frame=dataset.spec.frame)
+    with pytest.raises(TrainingError, match="make the spec from the dataset"):
+        train(store, dataset, spec, name="m", checkpoint_dir=tmp_path)
+
+
+def test_weights_that_left_the_store_are_trained_again(world: World, tmp_path: Path) -> None:
+    store, dataset = world
+    spec, runs = spec_of(dataset), _Runs(store, dataset, tmp_path)
+    policy = TrainedPolicy(
+        name="m", spec=spec, vocabulary=dataset.vocabulary, dataset=dataset.version, curve=(), best_epoch=0,
+        weights=save_weights(store, build_module(spec, dataset.vocabulary).state_dict()),
+        lineage=describe_lineage(_LINEAGE),
+    )  # fmt: skip
+    (tmp_path / f"m-{runs.identity('m', spec)}.json").write_bytes(policy.canonical_json())
+    assert runs.finished("m", spec) == policy
+    assert runs.finished("m", spec_of(dataset, epochs=9)) is None
+    store.remove("models", policy.weights.key)
+    assert runs.finished("m", spec) is None

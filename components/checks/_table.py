@@ -16,10 +16,13 @@ def rows(summaries: Sequence[EpisodeSummary], known: Sequence[EpisodeSummary], n
     """One row a summary, in their order. `known` episodes and earlier rows are what a duplicate is one of."""
     duplicates = _duplicates(summaries, known)
     nearest = _nearest(summaries, known)
-    return [
-        _row(summary, now) | {"duplicate_of": duplicate, "nearest_bits": bits, "nearest": _words(bits, other)}
-        for summary, duplicate, (bits, other) in zip(summaries, duplicates, nearest, strict=True)
-    ]
+    table = []
+    for summary, duplicate, (bits, other) in zip(summaries, duplicates, nearest, strict=True):
+        near = bits if duplicate is None else None  # an exact one is said once
+        table.append(
+            _row(summary, now) | {"duplicate_of": duplicate, "nearest_bits": near, "nearest": _words(near, other)}
+        )
+    return table
 
 
 def _row(summary: EpisodeSummary, now: datetime) -> Row:

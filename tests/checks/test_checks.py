@@ -135,10 +135,10 @@ def test_actions_that_are_all_nan_are_refused_for_that_first(store: FolderStore,
 
 
 def test_of_equal_contents_the_first_by_robot_and_name_is_kept(store: FolderStore, summary: Make) -> None:
-    content = "c" * 64
-    late = summary(content_sha256=content, robot="r2", name="a")
-    first = summary(content_sha256=content, robot="r1", name="b")
-    middle = summary(content_sha256=content, robot="r1", name="c")
+    same = {"content_sha256": "c" * 64, "perceptual_hash": "5" * 48}
+    late = summary(**same, robot="r2", name="a")
+    first = summary(**same, robot="r1", name="b")
+    middle = summary(**same, robot="r1", name="c")
     report = checks.check(store, [late, middle, first])
     assert [(item.rule, item.sha256, item.observed) for item in report.findings] == [
         ("duplicate", middle.sha256, "those of r1/b"),

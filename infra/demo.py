@@ -13,12 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from io import BytesIO
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -36,7 +32,6 @@ FLEET = ("robot-1", "robot-2", "robot-3")
 _FLEET_S = 300.0
 _SERVING_S = 60.0
 _SHUTDOWN_S = 20.0
-_CAMERA = (1280, 720)
 
 
 def run_demo(*, robots: int, episodes: int, console: Console) -> DemoResult:
@@ -72,7 +67,7 @@ def run_demo(*, robots: int, episodes: int, console: Console) -> DemoResult:
                 run=run,
                 ingest=_last_ingest(store),
                 rollout=rollout,
-                endpoint=_measure_endpoint(settings, store, run),
+                endpoint=_measure_endpoint(settings, store),
                 fleet=FLEET,
             )
     result = tally(
@@ -185,17 +180,17 @@ def _settle_rollouts(store: ObjectStore) -> RolloutState | None:
     return max(everyone, key=lambda state: state.plan.number, default=None)
 
 
-def _measure_endpoint(settings: Settings, store: ObjectStore, run: RunSummary) -> tuple[float, float, int] | None:
+def _measure_endpoint(settings: Settings, store: ObjectStore) -> tuple[float, float, int] | None:
     """Serve what was promoted, then time it: p50 and p95 in ms, and the number of requests."""
-    from components import datasets, packaging, promotion
+    from components import packaging, promotion
 
     incumbent = promotion.find_incumbent(store)
     if incumbent is None or settings.serving_url is None:
         return None
-    packaging.serve_package(store, incumbent.package, settings.home, release=incumbent.release.name)
+    folder = packaging.serve_package(store, incumbent.package, settings.home, release=incumbent.release.name)
     _wait_for(lambda: _serves(settings.serving_url or "", incumbent.package.sha256), _SERVING_S, "the Bento")
-    episode = datasets.load_split(store, run.dataset, "test")[0]
-    latency = packaging.measure_endpoint(settings.serving_url, _as_jpegs(episode.frames), episode.instruction, n=100)
+    jpegs, instruction = packaging.golden_request(folder)
+    latency = packaging.measure_endpoint(settings.serving_url, jpegs, instruction, n=100)
     return latency.p50_ms, latency.p95_ms, latency.n
 
 
@@ -206,16 +201,6 @@ def _serves(url: str, package: str) -> bool:
         return answer.status_code == httpx.codes.OK and bool(answer.json()["package"] == package)
     except httpx.HTTPError:
         return False
-
-
-def _as_jpegs(frames: NDArray[np.uint8]) -> list[bytes]:
-    """(T, h, w, 3) RGB -> T JPEGs at the camera's size, which is what a robot sends."""
-    encoded = []
-    for frame in frames:
-        buffer = BytesIO()
-        Image.fromarray(frame).resize(_CAMERA).save(buffer, "JPEG", quality=90)
-        encoded.append(buffer.getvalue())
-    return encoded
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:

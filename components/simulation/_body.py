@@ -14,7 +14,7 @@ from ._scenario import ROOM, Scenario
 from ._scene import WALL_HEIGHT, solids_of
 
 ROBOT_RADIUS = 0.18
-REACH = 0.80
+REACH = 0.85
 """Metres from the robot's centre to the cup's at which the cup counts as reached, if it is in view."""
 REACH_BEARING = 0.6
 """Radians off the robot's nose within which the cup counts as in view."""
@@ -33,7 +33,7 @@ class Motion:
     """
 
     seconds_per_press: float = 0.3
-    metres_per_press: float = 0.23
+    metres_per_press: float = 0.24
     radians_per_press: float = 0.25
     slip: float = 0.05
     """Standard deviation of the distance covered, as a share of it."""

@@ -180,7 +180,7 @@ def _in_shadow(
 @_inline
 def _half_log2(value: float) -> int:
     """log2(sqrt(value)), rounded: read off the exponent, three times as fast as by logarithm."""
-    return ((np.float64(2.0 * value).view(np.int64) >> 52) - 1023) >> 1
+    return int(((np.float64(2.0 * value).view(np.int64) >> 52) - 1023) >> 1)
 
 
 @_inline

@@ -21,7 +21,7 @@ POSITIONS: tuple[Position, ...] = ("left", "center", "right")
 ROOM = (-1.6, 6.0, -2.6, 2.6)
 """x from, x to, y from, y to: metres. The robot starts near the origin and looks along x; y is to its left."""
 
-_BOX_DISTANCE = {"close": 0.9, "medium": 1.25, "far": 1.4}  # robot's centre to the first face, m
+_BOX_DISTANCE = {"close": 0.9, "medium": 1.25, "far": 1.35}  # robot's centre to the first face, m
 _BOX_OFFSET = {"left": 0.3, "center": 0.0, "right": -0.3}  # of the obstacle, m
 _CUP_COLOURS: tuple[Rgb, ...] = (
     (0.80, 0.08, 0.08),
@@ -130,7 +130,7 @@ def sample_scenario(
     offset = _BOX_OFFSET[position] + rng.uniform(-0.08, 0.08)
     boxes = _obstacle(rng, name, front, offset)
     back = max(box.x + box.half_x for box in boxes)
-    turned = 0.0 if pattern == "core" else float(rng.choice([-1, 1]) * rng.uniform(0.3, 0.5))
+    turned = 0.0 if pattern == "core" else float(rng.choice([-1, 1]) * rng.uniform(0.25, 0.42))
     return Scenario(
         name=name,
         pattern=pattern,
@@ -138,7 +138,7 @@ def sample_scenario(
         position=position,
         seed=seed,
         boxes=boxes,
-        cup=(float(back + rng.uniform(0.95, 1.2)), float(offset + rng.uniform(-0.25, 0.25))),
+        cup=(float(back + rng.uniform(0.95, 1.15)), float(offset + rng.uniform(-0.25, 0.25))),
         cup_rgb=_CUP_COLOURS[rng.integers(len(_CUP_COLOURS))],
         start=(_u(rng, 0.08), _u(rng, 0.08), turned + _u(rng, 0.05)),
         look=_look(rng),
@@ -181,7 +181,7 @@ def _obstacle(rng: np.random.Generator, name: str, front: float, offset: float) 
         return (_box(rng, front + half_x, offset, half_x, half_y),)
     first, second = rng.uniform(0.17, 0.22, 2)
     if orientation == "vert":
-        gap = rng.uniform(0.10, 0.22)
+        gap = rng.uniform(0.08, 0.18)
         behind = front + 2 * first + gap + second
         return (
             _box(rng, front + first, offset, first, rng.uniform(0.17, 0.22)),

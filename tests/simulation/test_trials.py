@@ -1,0 +1,86 @@
+"""Closed loop."""
+
+import functools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from components.contracts import FrameSpec, Policy
+from components.contracts.errors import ConfigurationError
+from components.episodes import KEYS, SCENARIOS
+from components.simulation import TrialDriver, drive_trials, run_trials, trial_rooms
+
+
+class Presses:
+    """A policy that presses one key and remembers what it was shown."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.instructions: list[str] = []
+        self.shapes: list[tuple[int, ...]] = []
+
+    def reset(self, instruction: str) -> None:
+        self.instructions.append(instruction)
+
+    def act(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.shapes.append(image.shape)
+        return KEYS[self.key]
+
+
+def test_the_expert_succeeds_and_straight_ahead_does_not() -> None:
+    expert = run_trials("expert", name="expert", trials=80)
+    ahead = run_trials("straight-ahead", name="straight ahead", trials=80)
+
+    assert all(item.success and 0.4 < item.spl <= 1 for item in expert)
+    assert sum(item.success for item in ahead) < 8
+    assert sum(item.collided for item in ahead) > 40
+    assert all(item.spl == 0 for item in ahead if not item.success)
+    assert [(item.scenario, item.seed) for item in expert] == [(item.scenario, item.seed) for item in ahead]
+    assert {item.scenario for item in expert} == set(SCENARIOS)
+    assert all(len(item.path) == item.steps and item.duration_s == pytest.approx(0.3 * item.steps) for item in expert)
+
+
+def test_a_policy_sees_frame_zero_and_is_told_the_instruction() -> None:
+    policy = Presses("space")
+    outcomes = drive_trials(policy, name="idle", rooms=trial_rooms(2), max_presses=3)
+
+    assert policy.instructions[0] == "Navigate around the single box obstacle by going left to reach the cup"
+    assert policy.shapes == [(45, 80, 3)] * 8
+    assert [item.steps for item in outcomes] == [3, 3]
+    assert outcomes[0].path[0] == outcomes[0].path[2]
+
+
+def test_a_policy_that_presses_w_drives_as_straight_ahead_does_in_processes_too() -> None:
+    make: functools.partial[Policy] = functools.partial(Presses, "W")
+    seen: list[int] = []
+    spread = run_trials(make, name="w", trials=5, workers=2, progress=lambda item: seen.append(item.seed))
+    here = run_trials(make, name="w", trials=5, workers=1)
+
+    assert spread == here == run_trials("straight-ahead", name="w", trials=5)
+    assert sorted(seen) == [seed for _, seed in trial_rooms(5)]
+
+
+def test_a_frame_of_another_aspect_is_shown_as_the_camera_gives_it() -> None:
+    policy = Presses("space")
+    drive_trials(policy, name="idle", rooms=trial_rooms(1), max_presses=1, frame=FrameSpec(width=224, height=224))
+
+    assert set(policy.shapes) == {(720, 1280, 3)}
+
+
+def test_a_policy_that_fails_ends_the_trials_with_its_own_error() -> None:
+    with pytest.raises(KeyError, match="no such key"):
+        run_trials(functools.partial(Presses, "no such key"), name="broken", trials=2)
+
+
+def test_the_operating_trials_of_a_robot_go_on_from_room_to_room() -> None:
+    driver = TrialDriver(seed=3)
+
+    assert driver.drive(Presses("S"), 2) == 0
+    assert driver(Presses("S")) is False
+    assert [(item.scenario, item.seed) for item in driver.outcomes] == list(trial_rooms(3, seed=3))
+
+
+def test_no_trials_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="at least 1 trial"):
+        run_trials("expert", name="expert", trials=0)

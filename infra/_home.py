@@ -26,7 +26,7 @@ _FIXED = {
 }
 PORTS = (
     "store", "store-master", "store-volume", "store-filer", "store-admin", "console",
-    "prefect", "ray", "ray-dashboard", "ray-agent", "ray-client", "serving", "pages",
+    "prefect", "ray", "ray-dashboard", "ray-agent", "serving", "pages",
 )  # fmt: skip
 _WITH_GRPC = frozenset({"store", "store-master", "store-volume", "store-filer", "store-admin"})
 """SeaweedFS opens gRPC on these + 10,000."""

@@ -197,7 +197,6 @@ def _ray(settings: Settings, ports: dict[str, int]) -> Part:
         "dashboard-host": "127.0.0.1",
         "dashboard-port": ports["ray-dashboard"],
         "dashboard-agent-listen-port": ports["ray-agent"],
-        "ray-client-server-port": ports["ray-client"],
         "include-dashboard": "true",
         "include-log-monitor": "false",  # a process that copies workers' logs to drivers; the dashboard reads the files
         "num-cpus": max(2, os.cpu_count() or 2),
@@ -209,7 +208,8 @@ def _ray(settings: Settings, ports: dict[str, int]) -> Part:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # Ray opens its own folder to everyone
         shutil.rmtree(folder, ignore_errors=True)  # every start leaves a session of logs and sockets there
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        return [_beside_python("ray"), "start", "--head", "--block", "--disable-usage-stats", *arguments], settings.home
+        start = [sys.executable, "-m", "infra._ray_head", "start", "--head", "--block", "--disable-usage-stats"]
+        return [*start, *arguments], settings.home
 
     def healthy() -> bool:
         return _listens(ports["ray"]) and _answers(f"{settings.ray_dashboard_url}/api/gcs_healthz")
@@ -226,6 +226,7 @@ def _ray(settings: Settings, ports: dict[str, int]) -> Part:
             "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
         },
         healthy=healthy,
+        prepare=lambda: "its dashboard asks for a token once: `ray get-auth-token` prints it",
         grace=4.0,
     )
 

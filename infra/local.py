@@ -11,8 +11,9 @@ with its dashboard), `pages` (reports for a browser), `serving` (the Bento of th
 `<home>/serving/package` exists). A supervisor process watches them and starts again what dies. What they print is in
 `<home>/logs`.
 
-What is not covered: other users of this machine. Prefect, Ray's dashboard, the Bento and the pages answer anyone who
-can reach loopback; the object store asks for credentials. No limit is set on what flows and trainings use.
+What is not covered: other users of this machine. Prefect, the Bento and the pages answer anyone who can reach loopback;
+the object store asks for credentials and Ray for the token in `~/.ray/auth_token`, which Ray makes readable to everyone
+who may enter that folder. No limit is set on what flows and trainings use.
 """
 
 import json
@@ -41,7 +42,7 @@ __all__ = ["PartStatus", "Store", "down", "processes", "run", "status", "store_a
 log = logging.getLogger(__name__)
 
 Store = Literal["seaweedfs", "minio"]
-_UP_S = 240.0
+_UP_S = 420.0
 _DOWN_S = 60.0
 
 
@@ -194,7 +195,7 @@ def _wait_until_ready(home: Path, process: subprocess.Popen[bytes] | None) -> No
                 return
             _raise_if_hopeless(home, state, process)
             if time.monotonic() > deadline:
-                slow = ", ".join(row["name"] for row in state.get("parts", ()) if row["state"] != "running")
+                slow = ", ".join(r["name"] for r in state.get("parts", ()) if r["state"] not in {"running", "waiting"})
                 raise StackError(f"not everything answered within {_UP_S:.0f} s ({slow}); see {home / 'logs'}")
             time.sleep(0.2)
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from securesystemslib.signer import CryptoSigner
 
 from components.contracts import (
@@ -34,8 +35,8 @@ from components.contracts import (
 )
 from components.contracts.errors import PackageError, PolicyError
 from components.promotion import KeyRing, ReleaseRepository, enrol_robot, make_demo_keys
-from components.robot import Fingerprint, TrialResult, UpdateAgent, open_agent, verify_package
-from components.storage import FolderStore, ObjectStore, S3Store
+from components.robot import Fingerprint, Runtime, TrialResult, UpdateAgent, open_agent, verify_package
+from components.storage import FolderStore, ObjectStore, S3Store, put_once
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SIMULATED = Fingerprint(module="simulated")
@@ -84,6 +85,29 @@ def light_trials(package: Path, *, trials: int, seed: int) -> Iterator[TrialResu
             raise PolicyError("the policy process died")
         fault = said.get("fault")
         yield TrialResult(success=fault is None and number not in said.get("fails", []), fault=fault)
+
+
+def real_trials(package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
+    """Lets a real package act on a few grey frames."""
+    runtime = Runtime(package)
+    for _ in range(trials):
+        runtime.reset(" ".join(runtime.manifest.vocabulary[:8]))
+        actions = [runtime.act(np.full((90, 160, 3), 120, dtype=np.uint8)) for _ in range(3)]
+        yield TrialResult(success=all(np.isfinite(action).all() for action in actions))
+
+
+def keep_package(store: ObjectStore, folder: Path) -> PolicyPackage:
+    """Put a package's folder where packaging would."""
+    manifest = PackageManifest.parse((folder / "manifest.json").read_bytes(), source=str(folder))
+    refs = {}
+    for name in ("manifest.json", *manifest.files):
+        data = (folder / name).read_bytes()
+        refs[name] = put_once(store, "models", f"blobs/{sha(data)}", data)
+    return PolicyPackage(
+        manifest=refs.pop("manifest.json"), files=refs, parity_max=manifest.parity_max,
+        latency=Latency(p50_ms=5, p95_ms=6, p99_ms=7, n=10, hardware="test", provider="CPUExecutionProvider"),
+        evaluation=manifest.evaluation, subject=manifest.policy,
+    )  # fmt: skip
 
 
 def words(package: Path) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from components.episodes import (
     measure,
     read_episode,
 )
-from components.evaluation import evaluate
+from components.evaluation import evaluate, fit_medians
+from components.evaluation._closed_loop import drive
 from components.policies import build_module, recipes, save_weights
 from components.storage import FolderStore, fetch
 
@@ -121,9 +122,13 @@ def test_evaluation_twice_gives_one_report(made):
 
 
 def test_trials_in_other_processes_give_the_same_trials(made):
-    store, dataset, members, ensemble = made
-    here, there = (evaluate(store, dataset, members, ensemble, closed_loop_trials=2, workers=n) for n in (1, 2))
-    assert here.trials == there.trials
+    store, dataset, _, ensemble = made
+    medians = fit_medians(load_split(store, dataset, "train"))
+    here, there = (
+        drive(store, {"ensemble": ensemble}, medians, trials=2, seed=0, workers=workers, progress=None)
+        for workers in (1, 2)
+    )
+    assert here == there
 
 
 def test_member_as_subject_is_compared_with_the_ensemble(made):

@@ -7,8 +7,12 @@ What is not covered: GPUs (CPU and gloo alone), datasets larger than a worker's 
 copy a machine), Ray clients (`ray://`), search over specs. The process that calls must run on one of Ray's machines.
 """
 
-from ._ensemble import fit_ensemble
-from ._progress import Progress
-from ._runs import train, train_members
+from ._environment import prepare
+
+prepare()  # Ray reads its environment when it is imported, which the rooms' files below do
+
+from ._ensemble import fit_ensemble  # noqa: E402
+from ._progress import Progress  # noqa: E402
+from ._runs import train, train_members  # noqa: E402
 
 __all__ = ["Progress", "fit_ensemble", "train", "train_members"]

@@ -70,20 +70,20 @@ def world(tmp_path: Path) -> World:
             "frames": np.concatenate([episode.frames for episode in episodes]),
             "actions": np.concatenate([episode.actions for episode in episodes]),
         })  # fmt: skip
-        for item in episodes:
-            listed.append(
-                DatasetEpisode(
-                    sha256=item.sha256,
-                    name=item.name,
-                    robot=item.robot,
-                    session=item.session,
-                    scenario=None,
-                    instruction=item.instruction,
-                    split=split,
-                    shard=len(shards),
-                    frames=len(item.frames),
-                )  # fmt: skip
+        listed += [
+            DatasetEpisode(
+                sha256=item.sha256,
+                name=item.name,
+                robot=item.robot,
+                session=item.session,
+                scenario=None,
+                instruction=item.instruction,
+                split=split,
+                shard=len(shards),
+                frames=len(item.frames),
             )
+            for item in episodes
+        ]
         shards.append(store.put("datasets", f"shards/{hashlib.sha256(data).hexdigest()}.safetensors", data))
     dataset = DatasetVersion(
         spec=DatasetSpec(frame=FrameSpec(width=16, height=9)),

@@ -18,7 +18,6 @@ State = Literal["waiting", "starting", "running", "unresponsive", "restarting", 
 _POLL_S = 0.5
 _CHECK_S = 5.0
 _START_S = 180.0
-_DEAF_S = 60.0
 _STEADY_S = 60.0
 _TRIES = 8
 
@@ -36,6 +35,8 @@ class Part:
         wanted: whether it should run now; asked all the time.
         without: why nothing runs when nothing is wanted.
         where: for people.
+        grace: seconds between SIGTERM and SIGKILL.
+        patience: seconds without an answer, while all that it needs runs, after which it is started again.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Part:
     wanted: Callable[[], bool] = lambda: True
     without: str = ""
     grace: float = 10.0
+    patience: float = 120.0
 
 
 @dataclass
@@ -102,11 +104,14 @@ class Keeper(threading.Thread):
         return self._home / "logs" / f"{self._part.name}.log"
 
     def _may_start(self) -> bool:
-        missing = [name for name in self._part.after if self._board.states.get(name) != "running"]
+        missing = self._missing()
         if missing or not self._part.wanted():
             self._board.tell(self._part.name, "waiting", f"for {', '.join(missing)}" if missing else self._part.without)
             return False
         return True
+
+    def _missing(self) -> list[str]:
+        return [name for name in self._part.after if self._board.states.get(name) != "running"]
 
     def _live(self) -> None:
         """From one start to its end."""
@@ -162,11 +167,13 @@ class Keeper(threading.Thread):
             if time.monotonic() - checked < _CHECK_S:
                 continue
             checked = time.monotonic()
-            if self._part.healthy():
+            if self._missing():
+                heard = checked  # not its fault
+            elif self._part.healthy():
                 heard = time.monotonic()
                 self._board.tell(self._part.name, "running", self._note)
-            elif checked - heard > _DEAF_S:
-                return f"it has not answered for {_DEAF_S:.0f} s"
+            elif checked - heard > self._part.patience:
+                return f"it has not answered for {self._part.patience:.0f} s"
             else:
                 self._board.tell(self._part.name, "unresponsive")
         return None

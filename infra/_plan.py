@@ -140,6 +140,7 @@ def _worker(settings: Settings) -> Part:
         healthy=lambda: _worker_is_known(str(settings.prefect_api_url)),
         prepare=lambda: register_deployments(settings),
         after=("prefect",),
+        patience=600.0,  # another one would end the flows that it runs
     )
 
 
@@ -228,6 +229,7 @@ def _ray(settings: Settings, ports: dict[str, int]) -> Part:
         healthy=healthy,
         prepare=lambda: "its dashboard asks for a token once: `ray get-auth-token` prints it",
         grace=4.0,
+        patience=600.0,  # trainings leave its dashboard little time
     )
 
 

@@ -96,10 +96,9 @@ def test_part_whose_preparation_fails_is_ended_and_says_why(kept: Kept, monkeypa
 
 def test_deaf_part_is_started_again(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_parts, "_CHECK_S", 0.1)
-    monkeypatch.setattr(_parts, "_DEAF_S", 0.5)
     hears = threading.Event()
     hears.set()
-    kept.keep(healthy=hears.is_set)
+    kept.keep(healthy=hears.is_set, patience=0.5)
     kept.until_state("running")
     first = kept.pid
     hears.clear()
@@ -109,6 +108,31 @@ def test_deaf_part_is_started_again(kept: Kept, monkeypatch: pytest.MonkeyPatch)
 
     assert kept.pid != first
     assert not psutil.pid_exists(first)
+
+
+def test_part_deaf_because_what_it_needs_is_away_is_left_alone(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_parts, "_CHECK_S", 0.1)
+    asked, hears = threading.Event(), threading.Event()
+    hears.set()
+
+    def healthy() -> bool:
+        asked.set()
+        return hears.is_set()
+
+    kept.board.tell("other", "running")
+    kept.keep(healthy=healthy, patience=0.0, after=("other",))
+    kept.until_state("running")
+    first = kept.pid
+    kept.board.tell("other", "restarting")
+    hears.clear()
+    again = threading.Timer(2.0, hears.set)
+    again.start()
+    again.join()
+    asked.clear()
+    kept.board.tell("other", "running")
+    kept.until(asked.is_set)
+
+    assert (kept.pid, kept.board.restarts["part"]) == (first, 0)
 
 
 def test_part_waits_for_what_it_needs(kept: Kept) -> None:

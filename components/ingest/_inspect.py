@@ -58,7 +58,7 @@ def inspect_inbox(
     uploads = _uploads(store, limits)
     if not uploads:
         return []
-    folder = _scratch_folder(scratch)
+    folder = scratch_folder(scratch)
     found: dict[str, Candidate] = {}
     with _processes(min(workers, len(uploads)), limits) as idle, ThreadPoolExecutor(workers) as pool:
         inspection = _Inspection(store, limits, folder, scratch_bytes, idle)
@@ -227,7 +227,7 @@ def _safe_name(key: str) -> str:
     return name[:128] or "unnamed"
 
 
-def _scratch_folder(scratch: Path | None) -> Path:
+def scratch_folder(scratch: Path | None) -> Path:
     """A folder of this run, named by its process; those of processes that are gone are removed."""
     base = scratch or Path(tempfile.gettempdir())
     base.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ receipt, then the upload is removed; each write is whole or absent, and finding 
 
 import re
 import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from components.contracts.errors import (
 from components.storage import ObjectStore
 
 from ._candidate import Candidate, Quarantined
-from ._inspect import find_record, inbox_file
+from ._inspect import find_record, inbox_file, scratch_folder
 
 _RECORD = re.compile(r"^[0-9a-f]{64}\.json$")
 _SIDE_BY_SIDE = 4
@@ -89,7 +88,7 @@ class _Settlement:
         self._findings: dict[str, list[Finding]] = defaultdict(list)
         for finding in findings:
             self._findings[finding.sha256].append(finding)
-        self._folder = Path(tempfile.mkdtemp(prefix="drover-settle-"))
+        self._folder = scratch_folder(None)
         self._admitted: set[str] = set()
         self._names: dict[tuple[str | None, str], str] = {}
 

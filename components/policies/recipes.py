@@ -31,26 +31,24 @@ def compact_lstm_wide(axes: Sequence[Axis], *, training: TrainingSpec | None = N
 def default_members(dataset: DatasetVersion, *, epochs: int | None = None) -> dict[str, PolicySpec]:
     """The three members that are trained side by side when nothing else is asked for, fitted to the dataset's axes,
     frames and kind of actions (`continuous` where more than 20 % of them are no key press)."""
-    specs = [recipe(dataset.axes, **_fitted(dataset)) for recipe in (compact_mlp, compact_lstm, compact_lstm_wide)]
-    return {spec.recipe.replace("_", "-"): _for_epochs(spec, epochs) for spec in specs}
+    fitted = _fitted_to(dataset)
+    specs = [recipe(dataset.axes, **fitted) for recipe in (compact_mlp, compact_lstm, compact_lstm_wide)]
+    return {spec.recipe.replace("_", "-"): _with_epochs(spec, epochs) for spec in specs}
 
 
 def distributed_member(dataset: DatasetVersion, *, epochs: int | None = None) -> dict[str, PolicySpec]:
-    """The fourth, which several workers train together: a compact_lstm with a seed of its own."""
-    spec = compact_lstm(dataset.axes, training=TrainingSpec(seed=2), **_fitted(dataset))
-    return {"compact-lstm-distributed": _for_epochs(spec, epochs)}
+    """The one member that several workers train together: compact_lstm with a seed of its own."""
+    spec = compact_lstm(dataset.axes, training=TrainingSpec(seed=2), **_fitted_to(dataset))
+    return {"compact-lstm-distributed": _with_epochs(spec, epochs)}
 
 
-def _fitted(dataset: DatasetVersion) -> dict[str, Any]:
+def _fitted_to(dataset: DatasetVersion) -> dict[str, Any]:
     presses = max(sum(dataset.key_counts.values()), 1)
     other = dataset.key_counts.get("other", 0) / presses
-    return {
-        "frame": dataset.spec.frame,
-        "action_space": "continuous" if other > _MOST_OTHER_KEYS else "keys",
-    }
+    return {"frame": dataset.spec.frame, "action_space": "continuous" if other > _MOST_OTHER_KEYS else "keys"}
 
 
-def _for_epochs(spec: PolicySpec, epochs: int | None) -> PolicySpec:
+def _with_epochs(spec: PolicySpec, epochs: int | None) -> PolicySpec:
     if epochs is None:
         return spec
     return spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": epochs})})

@@ -8,7 +8,18 @@ import onnxruntime
 import pytest
 import torch
 
-from components.contracts import ACTION_LIMIT, AXES, Ensemble, FrameSpec, Lineage, PolicySpec, TrainedPolicy
+from components.contracts import (
+    ACTION_LIMIT,
+    AXES,
+    AxisStatistics,
+    DatasetSpec,
+    DatasetVersion,
+    Ensemble,
+    FrameSpec,
+    Lineage,
+    PolicySpec,
+    TrainedPolicy,
+)
 from components.contracts.errors import IntegrityError, PolicyError
 from components.datasets import EpisodeFrames
 from components.episodes import KEYS, key_of, tokenize
@@ -242,3 +253,23 @@ def test_recipes_differ_in_what_they_are_named_for() -> None:
     made = [recipe(AXES) for recipe in (recipes.compact_mlp, recipes.compact_lstm, recipes.compact_lstm_wide)]
     assert [spec.head for spec in made] == ["mlp", "lstm", "lstm"]
     assert all(a.digest() != b.digest() for a, b in itertools.combinations(made, 2))
+
+
+@pytest.mark.parametrize(("other", "action_space"), [(5, "keys"), (90, "continuous")])
+def test_default_members_fit_the_dataset(other: int, action_space: str) -> None:
+    dataset = DatasetVersion(
+        spec=DatasetSpec(frame=FrameSpec(width=32, height=18)), episodes=(), shards=(), vocabulary=WORDS,
+        key_counts={"W": 95, "other": other},
+        statistics=tuple(
+            AxisStatistics(axis=axis, mean=0, std=1, minimum=-1, maximum=1, constant=axis == "angular_z")
+            for axis in AXES
+        ),
+    )  # fmt: skip
+    specs = recipes.default_members(dataset, epochs=3) | recipes.distributed_member(dataset, epochs=3)
+    assert len(specs) == 4
+    assert len({spec.digest() for spec in specs.values()}) == 4
+    for spec in specs.values():
+        assert spec.axes == ("linear_x", "linear_y")
+        assert spec.frame == dataset.spec.frame
+        assert spec.training.epochs == 3
+        assert spec.action_space == action_space

@@ -133,7 +133,7 @@ def true_against_predicted(
 
 def learning_curves(curves: Mapping[str, Sequence[EpochMetrics]]) -> str | None:
     """Loss and validation MAE by epoch, a colour a member."""
-    shown = {name: curve for name, curve in curves.items() if curve}
+    shown = {name: curve for name, curve in sorted(curves.items()) if curve}
     if not shown:
         return None
     with mpl.rc_context(RC):

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 Store = Literal["seaweedfs", "minio"]
 _UP_S = 420.0
+_spawned: list[subprocess.Popen[bytes]] = []
+"""Supervisors that this process started: they outlive it, or `down` takes note of their end."""
 _DOWN_S = 60.0
 
 
@@ -112,6 +114,7 @@ def down(settings: Settings) -> int:
         if not _processes.wait_until(lambda: not _home.is_running(home), 5.0):
             raise StackError(f"the stack in {home} does not end; see {home / 'logs' / 'supervisor.log'}")
     _processes.sweep(home)
+    _spawned[:] = [process for process in _spawned if process.poll() is None]
     (home / STACK_FILE).unlink(missing_ok=True)
     (home / STATE_FILE).unlink(missing_ok=True)
     return count
@@ -172,7 +175,9 @@ def _spawn(home: Path, kind: str) -> subprocess.Popen[bytes]:
         "DROVER_HOME": str(home), _processes.MARK: str(home), _processes.PART: _processes.SUPERVISOR
     }  # fmt: skip
     command = [sys.executable, "-m", "infra.local", "supervise", kind]
-    return _processes.start(command, cwd=home, env=env, log=home / "logs" / "supervisor.log")
+    process = _processes.start(command, cwd=home, env=env, log=home / "logs" / "supervisor.log")
+    _spawned.append(process)
+    return process
 
 
 def _wait_until_ready(home: Path, process: subprocess.Popen[bytes] | None) -> None:

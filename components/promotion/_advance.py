@@ -87,7 +87,8 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
         min_success=demanded_success(proven, plan.soak_trials),
     )
     start_rollout(store, rollout)
-    return next(state for state in advance_with(store, repository) if state.plan.deployment == signed.name)
+    advance_with(store, repository)
+    return _known(store, signed.name)
 
 
 def start_rollout(store: ObjectStore, plan: RolloutPlan, *, now: datetime | None = None) -> RolloutState:

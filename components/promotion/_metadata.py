@@ -154,16 +154,13 @@ class MetadataStore:
                 return view
             self._signers(view, dirty)  # before anything is claimed
             claim = self._claim(view.timestamp.version)
-            if claim is not None:
-                self._write(view, dirty, claim)
+            if claim is not None and self._write(view, dirty, claim):
                 return view
-        raise PromotionError("other publishers held the repository all the time; try again")
+        raise PromotionError("the repository was held by others, or the store too slow, all the time; try again")
 
     def publish_first(self, view: View) -> None:
         """The first state of a new repository; nothing if someone else publishes it meanwhile."""
-        claim = self._claim(0)
-        if claim is not None:
-            self._write(view, set(TARGET_ROLES), claim)
+        self._insist(view, set(TARGET_ROLES), 0)
 
     def publish_over(self, view: View, dirty: set[str]) -> None:
         """Publish over a state that the newest root does not vouch for any more, because it names other keys.
@@ -171,10 +168,8 @@ class MetadataStore:
         Raises:
             PromotionError: another publisher is at work.
         """
-        claim = self._claim(view.timestamp.version)
-        if claim is None:
+        if not self._insist(view, dirty, view.timestamp.version):
             raise PromotionError("another publisher was at work while the keys changed; rotate again")
-        self._write(view, dirty, claim)
 
     def put_root(self, root: Root, signers: list[Any]) -> None:
         """Raises AlreadyExistsError: another root of that version is there."""
@@ -216,8 +211,21 @@ class MetadataStore:
         except ObjectNotFoundError:
             return 0
 
-    def _write(self, view: View, dirty: set[str], claim: _Claim) -> None:
-        """Roles, then the snapshot, and the timestamp last: until then every reader sees the old state."""
+    def _insist(self, view: View, dirty: set[str], version: int) -> bool:
+        """Publish over `version`, a few times if the store is slow; False: someone else published."""
+        for _ in range(3):
+            claim = self._claim(version)
+            if claim is None:
+                return False
+            if self._write(view, dirty, claim):
+                return True
+        raise PromotionError("the store was too slow for a publication, three times; try again")
+
+    def _write(self, view: View, dirty: set[str], claim: _Claim) -> bool:
+        """Roles, then the snapshot, and the timestamp last: until then every reader sees the old state.
+
+        False: it took longer than the lease allows, so another publisher may have taken over; nothing changed.
+        """
         now, number = self.clock(), claim.number
         signers = self._signers(view, dirty)
         for role in sorted(dirty, key=TARGET_ROLES.index):
@@ -230,8 +238,10 @@ class MetadataStore:
         view.timestamp.snapshot_meta = MetaFile.from_data(number, data, ["sha256"])
         view.timestamp.version, view.timestamp.expires = number, expiry(now, "timestamp")
         if time.monotonic() - claim.started > self.lease_s / 2:
-            raise PromotionError(f"publication {number} took longer than its lease allows; nothing changed, try again")
+            log.warning("publication %d took longer than its lease of %g s allows; tried again", number, self.lease_s)
+            return False
         self.store.put(BUCKET, "metadata/timestamp.json", sign(view.timestamp, signers["timestamp"]).to_bytes())
+        return True
 
     def _signers(self, view: View, dirty: set[str]) -> dict[str, list[Any]]:
         roles = {name: view.root.roles[name] for name in ("snapshot", "timestamp")}

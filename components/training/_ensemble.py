@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from sklearn.model_selection import GroupKFold
 
 from components.contracts import ACTION_LIMIT, AXES, DatasetVersion, Ensemble, TrainedPolicy
 from components.contracts.errors import TrainingError
@@ -105,6 +103,8 @@ class _Table:
 
     def fit(self) -> NDArray[np.float64]:
         """Weights of least loss: at least 0, of sum 1. The problem is convex."""
+        from scipy.optimize import minimize  # here, not above: Ray's workers import this room and never fit weights
+
         count = len(self.answers)
         if count == 1:
             return np.ones(1)
@@ -120,6 +120,13 @@ class _Table:
         return weights
 
     def held_out_loss(self) -> float:
+        """Mean loss of each unit under weights that were fitted without it.
+
+        Raises:
+            TrainingError: fewer than 2 units.
+        """
+        from sklearn.model_selection import GroupKFold
+
         units = np.unique(self.units)
         if len(units) < 2:
             raise TrainingError(

@@ -20,13 +20,13 @@ from ._fleet import FleetEvent, FleetReport, simulate_fleet
 from ._on_trial import drive_package
 from ._plan import EPISODES_A_SESSION, PlannedEpisode, plan_fleet
 from ._scenario import POSITIONS, ROOM, Box, Look, Scenario, sample_scenario
-from ._trials import MAX_PRESSES, Room, TrialDriver, drive_trials, run_trials, trial_camera, trial_rooms
+from ._trials import MAX_PRESSES, Room, drive_trials, run_trials, trial_camera, trial_rooms
 
 __all__ = [
     "BAD_EPISODES", "CAMERA_HEIGHT", "CAMERA_WIDTH", "EPISODES_A_SESSION", "MAX_PRESSES", "POSITIONS", "PRESSES",
     "REACH", "RENDERER", "ROBOT_RADIUS", "ROOM",
     "Body", "Box", "Camera", "Demonstration", "DrivenFrame", "Expert", "FleetEvent", "FleetReport", "Look", "Motion",
-    "Outcome", "PlannedEpisode", "Room", "Scenario", "TrialDriver",
+    "Outcome", "PlannedEpisode", "Room", "Scenario",
     "camera_rate", "drive_package", "drive_trials", "plan_fleet", "plant_bad_episodes", "run_trials", "sample_scenario",
     "shortest_path", "simulate_fleet", "trial_camera", "trial_rooms", "warm_up", "write_bad_episodes",
 ]  # fmt: skip

@@ -114,27 +114,6 @@ def drive_trials(
     return _told((_drive_policy(policy, room, settings) for room in rooms), progress or (lambda outcome: None))
 
 
-class TrialDriver:
-    """A robot's operating trials, simulated: what its update agent calls while a new policy is on trial.
-
-    Each call drives the next room and says whether it went well; the rooms depend on `seed` alone.
-    """
-
-    def __init__(self, *, seed: int = 0, frame: FrameSpec | None = None, motion: Motion | None = None) -> None:
-        self._seed, self._frame, self._motion = seed, frame, motion
-        self.outcomes: list[TrialOutcome] = []
-
-    def __call__(self, policy: Policy) -> bool:
-        """Drive one trial."""
-        rooms = trial_rooms(len(self.outcomes) + 1, seed=self._seed)[-1:]
-        self.outcomes += drive_trials(policy, name="on-trial", rooms=rooms, frame=self._frame, motion=self._motion)
-        return self.outcomes[-1].success
-
-    def drive(self, policy: Policy, trials: int) -> int:
-        """Drive so many more trials; how many went well."""
-        return sum(self(policy) for _ in range(trials))
-
-
 @dataclass(frozen=True)
 class _TrialSettings:
     name: str

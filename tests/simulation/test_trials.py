@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from components.contracts import FrameSpec, Policy
 from components.contracts.errors import ConfigurationError
 from components.episodes import KEYS, SCENARIOS
-from components.simulation import TrialDriver, drive_trials, run_trials, trial_rooms
+from components.simulation import drive_trials, run_trials, trial_rooms
 
 
 class Presses:
@@ -71,14 +71,6 @@ def test_a_frame_of_another_aspect_is_shown_as_the_camera_gives_it() -> None:
 def test_a_policy_that_fails_ends_the_trials_with_its_own_error() -> None:
     with pytest.raises(KeyError, match="no such key"):
         run_trials(functools.partial(Presses, "no such key"), name="broken", trials=2)
-
-
-def test_the_operating_trials_of_a_robot_go_on_from_room_to_room() -> None:
-    driver = TrialDriver(seed=3)
-
-    assert driver.drive(Presses("S"), 2) == 0
-    assert driver(Presses("S")) is False
-    assert [(item.scenario, item.seed) for item in driver.outcomes] == list(trial_rooms(3, seed=3))
 
 
 def test_no_trials_are_refused() -> None:

@@ -187,7 +187,9 @@ def _tuner(
     return tune.Tuner(
         trainable,
         param_space={"member": tune.grid_search(members)},
-        tune_config=tune.TuneConfig(reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            reuse_actors=True, trial_dirname_creator=_member_name, trial_name_creator=_member_name
+        ),
         run_config=tune.RunConfig(
             name=run,
             storage_path=str(checkpoint_dir.absolute()),
@@ -197,6 +199,10 @@ def _tuner(
             verbose=0,
         ),
     )
+
+
+def _member_name(trial: Any) -> str:
+    return str(trial.config["member"]["name"])
 
 
 class _Runs:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,3 +133,39 @@ def test_weights_that_left_the_store_are_trained_again(world: World, tmp_path: P
     assert runs.finished("m", spec_of(dataset, epochs=9)) is None
     store.remove("models", policy.weights.key)
     assert runs.finished("m", spec) is None
+
+
+CUT_OFF = """
+import os, sys
+from pathlib import Path
+from components.contracts import PolicySpec, Settings
+from components.datasets import open_dataset
+from components.storage import FolderStore
+from components.training import train_members
+root, version, spec = Path(sys.argv[1]), sys.argv[2], PolicySpec.model_validate_json(sys.argv[3])
+store = FolderStore(root / "store")
+train_members(
+    store, open_dataset(store, version), {"member": spec}, checkpoint_dir=root / "checkpoints",
+    settings=Settings(home=root), progress=lambda name, metrics: metrics.epoch >= 5 and os._exit(9),
+)
+"""
+
+
+@pytest.mark.slow
+def test_trials_go_on_where_a_killed_process_left_them(world: World, tmp_path: Path) -> None:
+    store, dataset = world
+    spec = spec_of(dataset, epochs=400, patience=400)
+    command = [sys.executable, "-c", CUT_OFF, str(tmp_path), dataset.version, spec.model_dump_json()]
+    assert subprocess.run(command, check=False, capture_output=True, timeout=600).returncode == 9
+    assert list((tmp_path / "checkpoints").rglob("checkpoint.safetensors"))
+    seen: list[int] = []
+    with cluster(Settings(home=tmp_path), cpus=1):
+        (policy,) = train_members(
+            store,
+            dataset,
+            {"member": spec},
+            checkpoint_dir=tmp_path / "checkpoints",
+            progress=lambda name, metrics: seen.append(metrics.epoch),
+        )
+    assert [item.epoch for item in policy.curve] == list(range(400))
+    assert min(seen) > 0

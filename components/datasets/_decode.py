@@ -43,30 +43,45 @@ def decode(
         tempfile.TemporaryDirectory(prefix="drover-dataset-") as folder,
         ProcessPoolExecutor(min(workers, max(len(records), 1)), mp_context=context) as pool,
     ):
-        waiting: deque[tuple[EpisodeRecord, Future[Decoded]]] = deque()
+        waiting: deque[tuple[EpisodeRecord, Future[Decoded | str]]] = deque()
         for record in records:
             path = fetch_file(store, record.file, Path(folder) / f"{record.file.sha256}.h5")
-            waiting.append((record, pool.submit(_decode, path, frame)))
+            waiting.append((record, _submit(pool, path, frame)))
             if len(waiting) > workers:
                 yield _result(*waiting.popleft())
         while waiting:
             yield _result(*waiting.popleft())
 
 
-def _decode(path: Path, frame: FrameSpec) -> Decoded:
-    episode = read_episode(path)
+def _submit(pool: ProcessPoolExecutor, path: Path, frame: FrameSpec) -> Future[Decoded | str]:
+    try:
+        return pool.submit(_decode, path, frame)
+    except BrokenProcessPool as error:  # an earlier episode's process died: that episode says so when its turn comes
+        future: Future[Decoded | str] = Future()
+        future.set_exception(error)
+        return future
+
+
+def _decode(path: Path, frame: FrameSpec) -> Decoded | str:
+    """The episode, or why there is none: an exception with more than a message does not survive the way back."""
+    try:
+        episode = read_episode(path)
+    except EpisodeError as error:
+        return str(error)
     path.unlink()
     return Decoded(np.stack([resize_frame(image, frame) for image in episode.images]), episode.actions)
 
 
-def _result(record: EpisodeRecord, future: Future[Decoded]) -> Decoded:
+def _result(record: EpisodeRecord, future: Future[Decoded | str]) -> Decoded:
     try:
         decoded = future.result()
-    except (EpisodeError, BrokenProcessPool) as error:
+    except BrokenProcessPool as error:
+        decoded = str(error)
+    if isinstance(decoded, str):
         raise DatasetError(
-            f"{record.summary.name} ({record.file.uri}) was admitted but cannot be decoded: {error}; "
+            f"{record.summary.name} ({record.file.uri}) was admitted but cannot be decoded: {decoded}; "
             "run the checks again to quarantine it"
-        ) from error
+        )
     if not np.isfinite(decoded.actions).all() or len(decoded.frames) < 2:
         raise DatasetError(
             f"{record.summary.name} ({record.file.uri}): expected at least 2 frames and finite actions, got "

@@ -8,7 +8,6 @@ _DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",  # the default of 2 s is felt at every start and end of a run
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's new output prints whatever its verbosity is
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 _ON_THIS_MACHINE = {

@@ -3,7 +3,7 @@
 `recipes.compact_lstm(axes)` -> PolicySpec -> `build_module`; training gives a TrainedPolicy -> `load_module`,
 `predict` (recorded episodes), `driver` (frame by frame).
 
-What is not covered: word order in instructions (the encoder averages word embeddings), pretrained backbones, GPUs,
+What is not covered: word order in instructions (the encoder sees which words are there), pretrained backbones, GPUs,
 and any path to a robot: robots run what `packaging` exports from StepModule's `encode` and `step`.
 """
 

@@ -18,9 +18,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="From what ro
 robot_app = typer.Typer(no_args_is_help=True, help="What a robot does: record, upload, take updates.")
 import_app = typer.Typer(no_args_is_help=True, help="Other people's recordings as episodes.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Uploads that broke a rule.")
+rollout_app = typer.Typer(no_args_is_help=True, help="Releases on their way to the fleet.")
 app.add_typer(robot_app, name="robot")
 app.add_typer(import_app, name="import")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(rollout_app, name="rollout")
 
 console = Console()
 StoreOption = Annotated[str, typer.Option("--store", help="seaweedfs (embedded) or minio (a binary on the PATH).")]
@@ -86,9 +88,7 @@ def robot_simulate(
     robots: Annotated[int, typer.Option(min=1)] = 4,
     episodes: Annotated[int, typer.Option(min=1)] = 96,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    spools: Annotated[
-        Path | None, typer.Option(help="Their spools; default: below the home.")
-    ] = None,
+    spools: Annotated[Path | None, typer.Option(help="Their spools; default: below the home.")] = None,
 ) -> None:
     """Several simulated robots, each a process, record demonstrations and upload them."""
     from components import simulation, storage
@@ -140,11 +140,19 @@ def robot_upload(
 
 
 @robot_app.command("enrol")
-def robot_enrol(robot: str, hardware: str = "simulated") -> None:
-    """Make a robot's folder: its own key, its root of trust; register it with the platform."""
-    from components import promotion
+def robot_enrol(
+    robot: Annotated[str, typer.Argument(help="Its id, e.g. robot-1.")],
+    hardware: Annotated[str, typer.Option(help="Its hardware id.")] = "simulated",
+    *,
+    replace: Annotated[bool, typer.Option(help="It has a new key: the old one no longer counts.")] = False,
+) -> None:
+    """Make a robot's folder with its own key and its root of trust, and register it with the platform."""
+    from components import promotion, storage
 
-    home = promotion.enrol(Settings(), robot, hardware=hardware)
+    settings = Settings()
+    store, home = storage.connect(settings), settings.home / "robots" / robot / "agent"
+    repository = promotion.open_repository(store, settings)
+    promotion.enrol_robot(store, repository, robot, home, hardware=hardware, replace=replace)
     console.print(f"{robot} is enrolled: {home}")
 
 
@@ -177,6 +185,40 @@ def import_donkey(
 
     files = episodes.import_donkey(tub, out, robot=robot, frames_per_episode=frames)
     console.print(f"{len(files)} episodes in {out}; send them: drover robot upload {out} --robot {robot}")
+
+
+@rollout_app.command("list")
+def rollout_list() -> None:
+    """Every rollout and where it stands."""
+    from components import promotion, storage
+
+    table = Table("rollout", "state", "phase", "committed", "failed", "why", box=None, header_style="dim")
+    for state in promotion.rollouts(storage.connect(Settings())):
+        plan = state.plan
+        phase = plan.phases[min(state.phase, len(plan.phases) - 1)].name
+        done = f"{len(state.committed)}/{len(plan.robots)}"
+        table.add_row(plan.deployment, state.status, phase, done, ", ".join(state.failed), state.reason)
+    console.print(table)
+
+
+@rollout_app.command("abort")
+def rollout_abort(deployment: Annotated[str, typer.Argument(help="The rollout's name.")]) -> None:
+    """Stop it now: no robot is assigned any more, and those that were reached get the previous release back."""
+    from components import promotion, storage
+
+    settings = Settings()
+    store = storage.connect(settings)
+    state = promotion.abort_rollout(store, promotion.open_repository(store, settings), deployment)
+    console.print(f"{deployment}: {state.status}, {state.reason}")
+
+
+@rollout_app.command("resume")
+def rollout_resume(deployment: Annotated[str, typer.Argument(help="The rollout's name.")]) -> None:
+    """Go on with a paused rollout."""
+    from components import promotion, storage
+
+    state = promotion.resume_rollout(storage.connect(Settings()), deployment)
+    console.print(f"{deployment}: {state.status}, {state.reason}")
 
 
 @quarantine_app.command("list")

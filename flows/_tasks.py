@@ -4,7 +4,7 @@ Rooms are imported where they are called: a door loads torch, Ray or Great Expec
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -183,7 +183,7 @@ def train_members(dataset: DatasetVersion, plan: TrainingPlan) -> TrainedMembers
 
 
 @door("ensemble", minutes=30)
-def fit_ensemble(dataset: DatasetVersion, *members: TrainedMembers) -> Ensemble:
+def fit_ensemble(dataset: DatasetVersion, members: Sequence[TrainedMembers]) -> Ensemble:
     """Convex weights over the members, on validation data alone."""
     from components import training
 
@@ -201,7 +201,11 @@ def find_incumbent() -> Incumbent | None:
 
 @door("evaluate", minutes=240)
 def evaluate(
-    dataset: DatasetVersion, ensemble: Ensemble, incumbent: Incumbent | None, plan: TrainingPlan
+    dataset: DatasetVersion,
+    members: Sequence[TrainedMembers],
+    ensemble: Ensemble,
+    incumbent: Incumbent | None,
+    plan: TrainingPlan,
 ) -> EvaluationReport:
     """Open loop on the test split, and closed loop where the robot can be simulated."""
     from components import evaluation
@@ -210,7 +214,7 @@ def evaluate(
         return evaluation.evaluate(
             storage.connect(Settings()),
             dataset,
-            list(ensemble.members),
+            [policy for group in members for policy in group.members],
             ensemble,
             incumbent=incumbent.ensemble if incumbent else None,
             closed_loop_trials=plan.closed_loop_trials,

@@ -47,9 +47,11 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
 
     episodes = tasks.list_episodes(spec)
     version = stages.run(tasks.build_dataset, DatasetVersion, spec, episodes)
-    distributed = stages.run(tasks.train_distributed, TrainedMembers, version, plan)
-    members = stages.run(tasks.train_members, TrainedMembers, version, plan)
-    ensemble = stages.run(tasks.fit_ensemble, Ensemble, version, distributed, members)
+    members = [
+        stages.run(tasks.train_distributed, TrainedMembers, version, plan),
+        stages.run(tasks.train_members, TrainedMembers, version, plan),
+    ]
+    ensemble = stages.run(tasks.fit_ensemble, Ensemble, version, members)
 
     finish = partial(_finish, stages, version, ensemble)
 
@@ -60,7 +62,7 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
             stages, version, ensemble, incumbent.report, incumbent.package, status="nothing-new", reason=reason
         )
 
-    report = stages.run(tasks.evaluate, EvaluationReport, version, ensemble, incumbent, plan)
+    report = stages.run(tasks.evaluate, EvaluationReport, version, members, ensemble, incumbent, plan)
     artifacts.show_report(report)
     package = stages.run(tasks.package_policy, PolicyPackage, version, ensemble, report)
     decision = stages.always(tasks.decide, report, package, incumbent)

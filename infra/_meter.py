@@ -12,8 +12,10 @@ _EVERY_S = 1.0
 
 
 def resident_mib(pids: Iterable[int]) -> float:
-    """Resident memory of these processes in MiB, a page that several share counted once (Linux's proportional set size);
-    plain resident size where the kernel does not tell."""
+    """Resident memory of these processes in MiB, a page that several share counted once.
+
+    That is Linux's proportional set size; plain resident size where the kernel does not tell.
+    """
     total = 0
     for pid in pids:
         try:

@@ -11,7 +11,8 @@ HEAVY = {"torch", "ray", "great_expectations", "bentoml", "mujoco", "numba", "on
 
 def _loaded_by(statement: str) -> set[str]:
     """Top-level modules in a fresh interpreter after `statement`."""
-    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    told = "json.dumps(sorted({name.partition('.')[0] for name in sys.modules}))"
+    code = f"import json, sys\n{statement}\nprint({told})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     return set(json.loads(done.stdout.splitlines()[-1]))
 

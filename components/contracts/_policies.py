@@ -33,7 +33,8 @@ class TrainingSpec(Frozen):
     """The plain loop's settings."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 48
-    batch_episodes: Annotated[int, Field(ge=1)] = 8
+    batch_episodes: Annotated[int, Field(ge=1)] = 4
+    """Small: a hundred episodes give too few steps an epoch otherwise."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from components.contracts import Settings
 from components.storage import connect, prepare
 
 from . import _processes, _store
+from ._home import write_private
 from ._parts import Part
 from ._telemetry import OFF
 
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 POOL = "drover"
 PACKAGE = Path("serving") / "package"
 """Below the stack's folder: a link to the folder of the promoted package. Whoever promotes sets it."""
+RAY_AUTH_FILE = "ray-token"
+"""Below the stack's folder, mode 600: who has it may run anything on this Ray, and see its dashboard."""
 SERVICE = "bentos.policy.service:PolicyService"
 _RAY_OBJECTS_BYTES = 256 * 2**20
 _SOCKET_ROOM = 60
@@ -35,6 +39,7 @@ def running_settings(settings: Settings, ports: dict[str, int], *, external: boo
     """The settings with what the running stack adds: what `stack.json` holds for everyone else."""
     added: dict[str, object] = {
         "ray_address": f"127.0.0.1:{ports['ray']}",
+        "ray_token_file": settings.home / RAY_AUTH_FILE,
         "ray_dashboard_url": f"{_LOOPBACK}:{ports['ray-dashboard']}",
         "prefect_api_url": f"{_LOOPBACK}:{ports['prefect']}/api",
         "serving_url": f"{_LOOPBACK}:{ports['serving']}",
@@ -206,6 +211,9 @@ def _ray(settings: Settings, ports: dict[str, int]) -> Part:
     }
 
     def command() -> tuple[list[str], Path]:
+        token = settings.home / RAY_AUTH_FILE
+        if not token.exists():
+            write_private(token, secrets.token_hex(32))
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # Ray opens its own folder to everyone
         shutil.rmtree(folder, ignore_errors=True)  # every start leaves a session of logs and sockets there
         arguments = [f"--{name}={value}" for name, value in options.items()]
@@ -224,10 +232,12 @@ def _ray(settings: Settings, ports: dict[str, int]) -> Part:
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(settings.home / RAY_AUTH_FILE),
             "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
         },
         healthy=healthy,
-        prepare=lambda: "its dashboard asks for a token once: `ray get-auth-token` prints it",
+        prepare=lambda: f"its dashboard asks once for the token in {settings.home / RAY_AUTH_FILE}",
         grace=4.0,
         patience=600.0,  # trainings leave its dashboard little time
     )

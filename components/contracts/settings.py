@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     robot_s3_secret: SecretStr | None = None
     ray_address: str | None = None
     """None: a local Ray is started by whoever needs it."""
+    ray_token_file: Path | None = None
+    """Holds the token that this Ray asks for."""
     prefect_api_url: str | None = None
     ray_dashboard_url: str | None = None
     serving_url: str | None = None

@@ -24,7 +24,10 @@ def ray_address() -> str | None:
 
 def prepare() -> None:
     """Set what is not set."""
-    address = ray_address()
+    address, token = ray_address(), Settings().ray_token_file
+    if token is not None:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
     here = address is None or address.partition(":")[0] in {"127.0.0.1", "localhost", "local", "auto"}
     for name, value in (_DEFAULTS | (_ON_THIS_MACHINE if here else {})).items():
         os.environ.setdefault(name, value)

@@ -71,7 +71,7 @@ def status() -> None:
 @app.command()
 def demo(
     robots: Annotated[int, typer.Option(min=1, help="Robots that record.")] = 4,
-    episodes: Annotated[int, typer.Option(min=24, help="Episodes that they record in all.")] = 96,
+    episodes: Annotated[int, typer.Option(min=24, help="Episodes that they record in all.")] = 128,
     json: Annotated[Path | None, typer.Option(help="Write the result for machines (docs/demo.schema.json).")] = None,
 ) -> None:
     """The whole loop on this machine: robots, episodes, policies, evidence, release, fleet."""

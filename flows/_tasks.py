@@ -3,12 +3,13 @@
 Rooms are imported where they are called: a door loads torch, Ray or Great Expectations, and a flow must start at once.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import Task, exponential_backoff
 
@@ -35,6 +36,7 @@ from components.contracts.errors import StorageError
 
 from ._progress import Progress
 
+_LOG = logging.getLogger("prefect.drover")
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Frozen)
@@ -66,8 +68,8 @@ def door(name: str, *, minutes: float) -> Callable[[Callable[P, R]], Task[P, R]]
 class Stages:
     """Runs the stages of one flow run, skips those whose inputs are unchanged, and keeps the times."""
 
-    def __init__(self) -> None:
-        self.store = storage.connect(Settings())
+    def __init__(self, store: storage.ObjectStore | None = None) -> None:
+        self.store = store or storage.connect(Settings())
         storage.prepare(self.store)
         self.timings: list[StageTiming] = []
 
@@ -78,7 +80,7 @@ class Stages:
             found = storage.recall(self.store, key, kind)
             if found is None:
                 return storage.remember(self.store, key, stage(*inputs))
-            get_run_logger().info("%s: inputs are unchanged, skipped", stage.name)
+            _LOG.info("%s: inputs are unchanged, skipped", stage.name)
             skip()
             return found
 
@@ -207,8 +209,13 @@ def evaluate(
     incumbent: Incumbent | None,
     plan: TrainingPlan,
 ) -> EvaluationReport:
-    """Open loop on the test split, and closed loop where the robot can be simulated."""
+    """Open loop on the test split, and closed loop where the robot can be simulated.
+
+    An incumbent that sees other frames drives another kind of robot: it is not scored, and the gate says so.
+    """
     from components import evaluation
+
+    comparable = incumbent and incumbent.ensemble.members[0].spec.frame == dataset.spec.frame
 
     with Progress("closed loop") as progress:
         return evaluation.evaluate(
@@ -216,7 +223,7 @@ def evaluate(
             dataset,
             [policy for group in members for policy in group.members],
             ensemble,
-            incumbent=incumbent.ensemble if incumbent else None,
+            incumbent=incumbent.ensemble if incumbent and comparable else None,
             closed_loop_trials=plan.closed_loop_trials,
             seed=plan.seed,
             progress=progress.count,

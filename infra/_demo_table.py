@@ -106,4 +106,6 @@ def _links(result: DemoResult) -> RenderableType:
     table.columns[1].overflow = "fold"
     for name, url in result.links.items():
         table.add_row(name, Text(url, style=f"link {url}"))
+        if name == "ray":
+            table.add_row("", "[dim]asks once for a token: `drover status` says where it is[/]")
     return table

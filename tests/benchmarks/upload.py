@@ -28,7 +28,8 @@ def measure() -> list[Row]:
             store = connect(settings)
             prepare(store)
             http = urllib3.PoolManager()
-            assert settings.s3_endpoint and settings.s3_secret
+            assert settings.s3_endpoint
+            assert settings.s3_secret
             client = Minio(
                 settings.s3_endpoint, settings.s3_key, settings.s3_secret.get_secret_value(), secure=False,
                 region=settings.s3_region,

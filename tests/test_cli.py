@@ -1,0 +1,54 @@
+"""The command line: a mistake is one clear message and exit status 1, never a trace."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def drover(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DROVER_")}
+    return subprocess.run(
+        [sys.executable, "-c", "from components.cli import main; main()", *arguments],
+        env=environment | {"DROVER_HOME": str(home), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("up", "--store", "floppy"), "expected seaweedfs or minio"),
+        (("robot", "upload", "/nowhere"), "run `drover up`"),
+        (("robot", "simulate"), "run `drover up`"),
+        (("robot", "enrol", "robot-1"), "run `drover up`"),
+        (("quarantine", "list"), "run `drover up`"),
+        (("rollout", "list"), "run `drover up`"),
+        (("import", "donkey", "/nowhere/tub"), "/nowhere/tub"),
+    ],
+)
+def test_a_mistake_is_one_message(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = drover(tmp_path, *arguments)
+
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_stack_status_says_how_to_start_one_and_down_is_no_error(tmp_path: Path) -> None:
+    assert "drover up" in drover(tmp_path, "status").stdout
+    ended = drover(tmp_path, "down")
+    assert ended.returncode == 0
+    assert "nothing was running" in ended.stdout
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    shown = drover(tmp_path, "--help").stdout
+
+    for command in ("up", "down", "status", "demo", "robot", "import", "quarantine", "rollout"):
+        assert command in shown

@@ -1,14 +1,12 @@
 """`drover ...`: thin, every command calls one door. Rooms are imported where they are called."""
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from components.contracts import Settings
@@ -92,9 +90,10 @@ def robot_simulate(
 ) -> None:
     """Several simulated robots, each a process, record demonstrations and upload them."""
     from components import simulation, storage
+    from infra.bar import bar
 
     settings = Settings()
-    with _bar("robots record") as show:
+    with bar("robots record") as show:
         done: set[str] = set()
 
         def note(event: simulation.FleetEvent) -> None:
@@ -243,22 +242,6 @@ def _stack_table(rows: list[Any]) -> Table:
             f"{row.memory_mib:,.0f}", row.note,
         )  # fmt: skip
     return table
-
-
-class _bar:  # noqa: N801  # used as a function: `with _bar("...") as show: show(done, total)`
-    """One progress bar; `show` moves it."""
-
-    def __init__(self, title: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(32), MofNCompleteColumn())
-        self._bars = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
-        self._task = self._bars.add_task(title, total=None)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        self._bars.start()
-        return lambda done, total: self._bars.update(self._task, completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
 
 
 def _fail_if(failed: dict[str, str]) -> None:

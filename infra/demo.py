@@ -16,7 +16,6 @@ from functools import partial
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from components.contracts import IngestSummary, RolloutState, RunSummary, Settings
 from components.contracts.errors import DroverError, ObjectNotFoundError
@@ -27,6 +26,7 @@ from ._demo_result import DemoResult
 from ._demo_table import show
 from ._demo_tally import Findings, tally
 from ._telemetry import OFF
+from .bar import bar
 
 FLEET = ("robot-1", "robot-2", "robot-3")
 _FLEET_S = 300.0
@@ -97,7 +97,7 @@ def _record(settings: Settings, robots: int, episodes: int) -> None:
 
     open_store = partial(connect, settings, identity="robot")
     spools = settings.home / "robots"
-    with _bar("episodes") as show_progress:
+    with bar("episodes") as show_progress:
         done: set[str] = set()
 
         def note(event: simulation.FleetEvent) -> None:
@@ -166,7 +166,7 @@ def _settle_rollouts(store: ObjectStore) -> RolloutState | None:
     from components import promotion
 
     deadline = time.monotonic() + _FLEET_S
-    with _bar("robots on the release") as show_progress:
+    with bar("robots on the release") as show_progress:
         while True:
             states = promotion.advance(store, Settings())
             if states:
@@ -216,11 +216,3 @@ def _last_ingest(store: ObjectStore) -> IngestSummary | None:
         return IngestSummary.parse(store.get("models", "runs/latest-ingest.json"), source="the ingest flow's summary")
     except ObjectNotFoundError:
         return None
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("   {task.description}"), BarColumn(32), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
-        task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)

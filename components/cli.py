@@ -60,10 +60,14 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """What runs, where, since when."""
+    from components import promotion
     from infra import local
 
-    rows = local.status(Settings())
+    settings = Settings()
+    rows = local.status(settings)
     console.print(_stack_table(rows) if rows else "nothing is running: start it with `drover up`")
+    if (promotion.keys_folder(settings) / promotion.WARNING_FILE).exists():
+        console.print("[yellow]releases are signed with DEMO KEYS: they prove nothing (docs/operations.md)[/]")
 
 
 @app.command()

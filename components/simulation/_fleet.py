@@ -3,14 +3,14 @@
 import hashlib
 import logging
 import os
-import queue
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from components.contracts import canonical_json
 from components.contracts.errors import DroverError
@@ -25,7 +25,8 @@ from ._plan import PlannedEpisode, plan_fleet
 
 _log = logging.getLogger(__name__)
 _LEDGER = "simulated.txt"
-_PATIENCE_S = 0.5
+_LAST_WORDS_S = 30.0
+"""A robot that has said all and not ended by then is ended."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,27 @@ def simulate_fleet(
     warm_up()  # so that the processes find the compiled camera
     report = FleetReport(planned=len(plan))
     context = get_context("spawn")
-    events: Any = context.Queue()
+    ears: list[Connection] = []
+    mouths: list[Connection] = []
     processes: dict[str, BaseProcess] = {}
     for name in sorted({episode.robot for episode in plan}):
         mine = tuple(episode for episode in plan if episode.robot == name)
         robot = _Robot(name, mine, spools / name, open_store, motion or Motion(), width, height)
-        processes[name] = context.Process(target=_live, args=(robot, events), name=name, daemon=True)
+        ear, mouth = context.Pipe(duplex=False)
+        ears.append(ear)
+        mouths.append(mouth)
+        processes[name] = context.Process(target=_live, args=(robot, mouth), name=name, daemon=True)
     with _ended(processes):
         for process in processes.values():
             process.start()
-        for event in _events(events, processes):
+        for mouth in mouths:
+            mouth.close()  # the robots hold theirs: when one ends, however it ends, its ear hears that
+        for event in _events(ears):
             _note(report, event)
             if progress is not None:
                 progress(event)
+        for process in processes.values():
+            process.join(_LAST_WORDS_S)
     dead = {name: process.exitcode for name, process in processes.items() if process.exitcode != 0}
     if dead:
         raise DroverError(
@@ -122,15 +131,15 @@ def simulate_fleet(
     return report
 
 
-def _events(events: Any, processes: dict[str, BaseProcess]) -> Iterator[FleetEvent]:
-    """Until every process has ended and said all that it had to say."""
-    while True:
-        alive = any(process.is_alive() for process in processes.values())
-        try:
-            yield events.get(timeout=_PATIENCE_S)
-        except queue.Empty:
-            if not alive:
-                return
+def _events(ears: list[Connection]) -> Iterator[FleetEvent]:
+    """Until every robot has ended. Each has a pipe of its own: one that is killed while it speaks silences no other."""
+    while ears:
+        ready = wait(ears)
+        for ear in [ear for ear in ears if ear in ready]:
+            try:
+                yield ear.recv()
+            except (EOFError, OSError):  # OSError: killed in the middle of a word
+                ears.remove(ear)
 
 
 @contextmanager
@@ -158,7 +167,7 @@ def _note(report: FleetReport, event: FleetEvent) -> None:
         report.failed[event.episode] = event.detail
 
 
-def _live(robot: _Robot, events: Any) -> None:
+def _live(robot: _Robot, events: Connection) -> None:
     """A robot's process: record session by session, upload after each."""
     parent = os.getppid()
     spool = Spool(robot.folder)
@@ -176,7 +185,7 @@ def _live(robot: _Robot, events: Any) -> None:
         session = planned.session
         entry = f"{planned.name} {_fingerprint(planned, robot)}"
         if entry in done or spool.path_of(planned.name).exists():
-            events.put(FleetEvent(robot.robot, "skipped", planned.name))
+            events.send(FleetEvent(robot.robot, "skipped", planned.name))
             continue
         _record(planned, robot, recorder, events)
         with ledger.open("a") as file:
@@ -191,16 +200,16 @@ def _fingerprint(planned: PlannedEpisode, robot: _Robot) -> str:
     return hashlib.sha256(canonical_json(facts | {"renderer": RENDERER})).hexdigest()[:16]
 
 
-def _record(planned: PlannedEpisode, robot: _Robot, recorder: Recorder, events: Any) -> None:
+def _record(planned: PlannedEpisode, robot: _Robot, recorder: Recorder, events: Connection) -> None:
     drive = Demonstration(planned.scenario(), motion=robot.motion, width=robot.width, height=robot.height)
     recorder.start(attributes_of(planned), height=robot.height, width=robot.width)
     for frame in drive:
         recorder.append(frame.image, frame.action, frame.event, elapsed_s=frame.elapsed_s)
-        events.put(FleetEvent(robot.robot, "frame", planned.name))
+        events.send(FleetEvent(robot.robot, "frame", planned.name))
     recorder.finish()
     if not drive.outcome.success:
         _log.warning("%s: the operator failed: %s", planned.name, drive.outcome)
-    events.put(FleetEvent(robot.robot, "recorded", planned.name))
+    events.send(FleetEvent(robot.robot, "recorded", planned.name))
 
 
 def attributes_of(planned: PlannedEpisode) -> EpisodeAttributes:
@@ -218,9 +227,9 @@ def attributes_of(planned: PlannedEpisode) -> EpisodeAttributes:
     )
 
 
-def _upload(uploader: Uploader, robot: _Robot, events: Any) -> None:
+def _upload(uploader: Uploader, robot: _Robot, events: Connection) -> None:
     report = uploader.sync()
     for name in report.sent:
-        events.put(FleetEvent(robot.robot, "uploaded", name))
+        events.send(FleetEvent(robot.robot, "uploaded", name))
     for name, reason in report.failed.items():
-        events.put(FleetEvent(robot.robot, "failed", name, reason))
+        events.send(FleetEvent(robot.robot, "failed", name, reason))

@@ -37,7 +37,7 @@ def spec_of(head: str = "lstm", *, action_space: str = "keys", **training: objec
 @pytest.mark.parametrize("action_space", ["keys", "continuous"])
 @pytest.mark.parametrize("head", ["mlp", "lstm"])
 def test_what_can_be_seen_and_is_told_is_learned(data: TrainingData, head: str, action_space: str) -> None:
-    spec = spec_of(head, action_space=action_space, epochs=60, patience=60)
+    spec = spec_of(head, action_space=action_space, epochs=120, patience=120)
     fitted = fit(data, spec)
     module = build_module(spec, VOCABULARY)
     module.load_state_dict(fitted.weights)

@@ -36,7 +36,7 @@ def test_a_damaged_stack_file_says_what_to_do(tmp_path: Path, monkeypatch: pytes
     (tmp_path / STACK_FILE).write_text("{")
     monkeypatch.setenv("DROVER_HOME", str(tmp_path))
 
-    with pytest.raises(errors.StackError, match="drover down"):
+    with pytest.raises(errors.StackError, match="drover up"):
         Settings()
 
 

@@ -144,9 +144,13 @@ from components.storage import FolderStore
 from components.training import train_members
 root, version, spec = Path(sys.argv[1]), sys.argv[2], PolicySpec.model_validate_json(sys.argv[3])
 store = FolderStore(root / "store")
+def die_once_a_snapshot_names_a_checkpoint(name, metrics):
+    snapshots = (root / "checkpoints").rglob("experiment_state-*.json")
+    if metrics.epoch >= 5 and any("checkpoint_0" in path.read_text() for path in snapshots):
+        os._exit(9)
 train_members(
     store, open_dataset(store, version), {"member": spec}, checkpoint_dir=root / "checkpoints",
-    settings=Settings(home=root), progress=lambda name, metrics: metrics.epoch >= 5 and os._exit(9),
+    settings=Settings(home=root), progress=die_once_a_snapshot_names_a_checkpoint,
 )
 """
 

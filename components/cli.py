@@ -3,16 +3,22 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.contracts import Settings
 from components.contracts.errors import ConfigurationError, DroverError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="From what robots saw to a better policy on each.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From what robots saw to a better policy on each.",
+)
 robot_app = typer.Typer(no_args_is_help=True, help="What a robot does: record, upload, take updates.")
 import_app = typer.Typer(no_args_is_help=True, help="Other people's recordings as episodes.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Uploads that broke a rule.")
@@ -31,8 +37,14 @@ def main() -> None:
     try:
         app()
     except DroverError as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
-        sys.exit(1)
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        _fail(f"this command needs {error.name}, which a robot's installation leaves out: install drover[platform]")
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print("[red]error:[/]", Text(message), highlight=False)
+    sys.exit(1)
 
 
 @app.command()
@@ -97,6 +109,8 @@ def robot_simulate(
     from infra.bar import bar
 
     settings = Settings()
+    open_store = partial(storage.connect, settings, identity="robot")
+    open_store()  # what is missing is said once, not by every robot
     with bar("robots record") as show:
         done: set[str] = set()
 
@@ -106,7 +120,7 @@ def robot_simulate(
                 show(len(done), episodes)
 
         report = simulation.simulate_fleet(
-            partial(storage.connect, settings, identity="robot"),
+            open_store,
             spools or settings.home / "robots",
             robots=robots,
             episodes=episodes,

@@ -141,8 +141,9 @@ def robot_upload(
     from components import storage
 
     settings = Settings()
-    spool = robots.Spool(settings.home / "robots" / robot)
     store = storage.connect(settings, identity="robot")
+    spool = robots.Spool(settings.home / "robots" / robot)
+    spool.recover()
     report = robots.upload_folder(folder, robots.Uploader(spool, store, robot))
     table = Table("episode", "state", box=None, header_style="dim")
     for name in report.sent:

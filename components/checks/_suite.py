@@ -1,5 +1,6 @@
 """Great Expectations does the judging: rules -> expectations, the unexpected rows -> findings."""
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ with warnings.catch_warnings():  # what its dependencies say about each other wh
     import pandas as pd
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations.row_conditions import Column
+
+logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of every temporary folder
 
 _SUITE = "episodes"
 _SEVERITY = {"error": "critical", "warning": "warning"}

@@ -25,6 +25,7 @@ from ._episodes import (
     Finding,
     Receipt,
     RobotId,
+    SignedReceipt,
 )
 from ._evidence import (
     BASELINES,
@@ -64,12 +65,25 @@ from ._packages import (
 from ._policies import Ensemble, EpochMetrics, Policy, PolicySpec, TrainedPolicy, TrainingSpec
 from ._refs import Lineage, ObjectRef, Sha256
 from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
+from ._uploads import (
+    PART_BYTES,
+    Enrolment,
+    EnrolmentRequest,
+    GatewayProblem,
+    PartLink,
+    UploadAnswer,
+    UploadCompletion,
+    UploadedPart,
+    UploadRequest,
+    UploadTicket,
+)
 from .settings import STACK_FILE, Settings
 
 __all__ = [
     "ACTION_LIMIT",
     "AXES",
     "BASELINES",
+    "PART_BYTES",
     "SPLITS",
     "STACK_FILE",
     "Ablation",
@@ -85,6 +99,8 @@ __all__ = [
     "DatasetSpec",
     "DatasetVersion",
     "EnrolledRobot",
+    "Enrolment",
+    "EnrolmentRequest",
     "Ensemble",
     "EpisodeName",
     "EpisodeRecord",
@@ -95,6 +111,7 @@ __all__ = [
     "Finding",
     "FrameSpec",
     "Frozen",
+    "GatewayProblem",
     "GoldenEpisode",
     "Incumbent",
     "IngestSummary",
@@ -103,6 +120,7 @@ __all__ = [
     "ObjectRef",
     "OpenLoopScore",
     "PackageManifest",
+    "PartLink",
     "Phase",
     "Policy",
     "PolicyPackage",
@@ -120,6 +138,7 @@ __all__ = [
     "SelfTestResult",
     "Settings",
     "Sha256",
+    "SignedReceipt",
     "SignedReport",
     "Split",
     "StageTiming",
@@ -130,6 +149,11 @@ __all__ = [
     "TrainingPlan",
     "TrainingSpec",
     "TrialOutcome",
+    "UploadAnswer",
+    "UploadCompletion",
+    "UploadRequest",
+    "UploadTicket",
+    "UploadedPart",
     "canonical_json",
     "describe_lineage",
     "errors",

@@ -100,3 +100,13 @@ class Receipt(Frozen):
     rule: str | None = None
     """Why it was quarantined."""
     issued_at: datetime
+
+
+class SignedReceipt(Frozen):
+    """A receipt with the platform's signature: whoever can only write into the store cannot make a robot delete."""
+
+    receipt: Receipt
+    key: Sha256
+    """Ed25519 public key, 32 bytes, hex. A robot knows from its enrolment which ones count."""
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+    """Of the receipt's canonical JSON."""

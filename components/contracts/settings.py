@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     robot_s3_key: str | None = None
     """The robots' own identity: writes inbox and reports, reads receipts and releases."""
     robot_s3_secret: SecretStr | None = None
+    gateway_url: str | None = None
+    """Where robots enrol and ask for uploads."""
+    receipt_key_file: Path | None = None
+    """The private key that signs receipts, mode 600; None: `<home>/receipt-key.pem`, made when first needed."""
     ray_address: str | None = None
     """None: a local Ray is started by whoever needs it."""
     ray_token_file: Path | None = None
@@ -63,6 +67,7 @@ class Settings(BaseSettings):
     ray_dashboard_port: int | None = None
     serving_port: int | None = None
     pages_port: int | None = None
+    gateway_port: int | None = None
 
     @classmethod
     def settings_customise_sources(

@@ -1,0 +1,41 @@
+"""`drover ...`: thin, every command calls one door. Rooms are imported where they are called."""
+
+import sys
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from components.contracts.errors import DroverError
+
+from . import _import, _quarantine, _robot, _rollout, _stack
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From what robots saw to a better policy on each.",
+)
+app.add_typer(_stack.app)
+app.add_typer(_robot.app, name="robot")
+app.add_typer(_import.app, name="import")
+app.add_typer(_quarantine.app, name="quarantine")
+app.add_typer(_rollout.app, name="rollout")
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """The console script: errors that Drover raises on purpose are one message, never a trace."""
+    try:
+        app()
+    except DroverError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        _fail(f"this command needs {error.name}, which a robot's installation leaves out: install drover[platform]")
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print("[red]error:[/]", Text(message), highlight=False)
+    sys.exit(1)

@@ -1,0 +1,78 @@
+"""`drover up | down | status | demo`: the stack on this machine, and the whole loop on it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from components.contracts import Settings
+from components.contracts.errors import ConfigurationError
+
+from ._console import console
+
+StoreOption = Annotated[str, typer.Option("--store", help="seaweedfs (embedded) or minio (a binary on the PATH).")]
+
+app = typer.Typer()
+
+
+@app.command()
+def up(store: StoreOption = "seaweedfs", *, foreground: bool = False) -> None:
+    """Start the embedded stack and leave it running; a second `up` finds the first."""
+    from infra import local
+
+    if store not in {"seaweedfs", "minio"}:
+        raise ConfigurationError(f"--store: expected seaweedfs or minio, got {store!r}")
+    if foreground:
+        local.run(Settings(), store=store)  # type: ignore[arg-type]  # checked above
+    else:
+        console.print(_stack_table(local.up(Settings(), store=store)))  # type: ignore[arg-type]
+
+
+@app.command()
+def down() -> None:
+    """End the embedded stack."""
+    from infra import local
+
+    ended = local.down(Settings())
+    console.print(f"ended {ended} processes" if ended else "nothing was running")
+
+
+@app.command()
+def status() -> None:
+    """What runs, where, since when."""
+    from components import promotion
+    from infra import local
+
+    settings = Settings()
+    rows = local.status(settings)
+    console.print(_stack_table(rows) if rows else "nothing is running: start it with `drover up`")
+    if (promotion.keys_folder(settings) / promotion.WARNING_FILE).exists():
+        console.print("[yellow]releases are signed with DEMO KEYS: they prove nothing (docs/operations.md)[/]")
+
+
+@app.command()
+def demo(
+    robots: Annotated[int, typer.Option(min=1, help="Robots that record.")] = 4,
+    episodes: Annotated[int, typer.Option(min=24, help="Episodes that they record in all.")] = 128,
+    json: Annotated[Path | None, typer.Option(help="Write the result for machines (docs/demo.schema.json).")] = None,
+) -> None:
+    """The whole loop on this machine: robots, episodes, policies, evidence, release, fleet."""
+    from infra import demo as story
+
+    result = story.run_demo(robots=robots, episodes=episodes, console=console)
+    if json:
+        json.write_text(result.model_dump_json(indent=2))
+    raise typer.Exit(0 if result.promotion.decision != "refused" else 3)
+
+
+def _stack_table(rows: list[Any]) -> Table:
+    table = Table("part", "where", "pid", "state", "since", "restarts", "MiB", "", box=None, header_style="dim")
+    for row in rows:
+        since = f"{row.since:%Y-%m-%d %H:%M:%S}" if row.since else ""
+        colour = {"running": "green", "waiting": "dim"}.get(row.state, "yellow")
+        table.add_row(
+            row.name, row.where, str(row.pid or ""), f"[{colour}]{row.state}[/]", since, str(row.restarts),
+            f"{row.memory_mib:,.0f}", row.note,
+        )  # fmt: skip
+    return table

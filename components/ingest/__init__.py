@@ -22,5 +22,16 @@ from ._candidate import Candidate, Quarantined
 from ._inspect import inspect_inbox
 from ._limits import Limits
 from ._settle import quarantined, records, settle
+from ._signing import ReceiptKey, receipt_key
 
-__all__ = ["Candidate", "Limits", "Quarantined", "inspect_inbox", "quarantined", "records", "settle"]
+__all__ = [
+    "Candidate",
+    "Limits",
+    "Quarantined",
+    "ReceiptKey",
+    "inspect_inbox",
+    "quarantined",
+    "receipt_key",
+    "records",
+    "settle",
+]

@@ -8,6 +8,7 @@
     │   ├── ObjectNotFoundError     no such object
     │   ├── AlreadyExistsError      a conditional write found the object there
     │   └── IntegrityError          bytes do not match their SHA-256 or their size
+    ├── GatewayError                the upload gateway refused, or is away; carries `code`
     ├── EpisodeError                an episode breaks a rule; carries `rule`
     ├── SpoolFullError              the robot's disk budget is spent; nothing was deleted
     ├── DatasetError                a dataset cannot be built or read
@@ -20,6 +21,8 @@
 
 Every message says what was expected, what was found, and what to do next.
 """
+
+from datetime import datetime
 
 
 class DroverError(Exception):
@@ -52,6 +55,18 @@ class AlreadyExistsError(StorageError):
 
 class IntegrityError(StorageError):
     """Bytes do not match their SHA-256 or their size."""
+
+
+class GatewayError(DroverError):
+    """The upload gateway refused, or is away.
+
+    `code` is a `GatewayProblem`'s, or `away` (no answer), `malformed` (no sense in it) or `stuck` (no progress). `now`
+    is the gateway's clock, where it said it; `again`: the same request may well be answered later.
+    """
+
+    def __init__(self, code: str, message: str, *, now: datetime | None = None, again: bool = False) -> None:
+        super().__init__(message)
+        self.code, self.now, self.again = code, now, again
 
 
 class EpisodeError(DroverError):

@@ -89,12 +89,30 @@ def read_frames(path: Path) -> Iterator[JournalFrame]:
             yield JournalFrame(elapsed_s, (x, y, z), event, payload[start:])
 
 
+def has_hole(path: Path) -> bool:
+    """Whether something lies behind the last whole frame that is more than one frame cut off: not a kill, but a disk
+    that lost or changed bytes in the middle. Whole frames may hide there."""
+    with path.open("rb") as file:
+        file.seek(whole := len(_MAGIC))
+        while _next(file) is not None:
+            whole = file.tell()
+        file.seek(whole)
+        rest = path.stat().st_size - whole
+        prefix = file.read(_BLOCK.size)
+    if len(prefix) < _BLOCK.size:
+        return False
+    length = int(_BLOCK.unpack(prefix)[0])
+    return length > _MAX_BLOCK or rest > _BLOCK.size + length
+
+
 def _next(file: Any) -> bytes | None:
     prefix = file.read(_BLOCK.size)
     if len(prefix) < _BLOCK.size:
         return None
     length, checksum = _BLOCK.unpack(prefix)
-    payload: bytes = file.read(min(length, _MAX_BLOCK))
+    if not _FRAME.size <= length <= _MAX_BLOCK:  # zeros, as after a power cut, would pass for an empty block
+        return None
+    payload: bytes = file.read(length)
     return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
 
 

@@ -2,6 +2,7 @@
 
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ from components.contracts.errors import EpisodeError
 
 from ._episode import EVENTS, EpisodeAttributes
 from ._hdf5 import GZIP_LEVEL, sync_folder, write_file
-from ._journal import SUFFIX, JournalFile, JournalHeader, frame_block, locked, read_frames, read_header
+from ._journal import SUFFIX, JournalFile, JournalHeader, frame_block, has_hole, locked, read_frames, read_header
 
 
 class EpisodeWriter:
@@ -131,10 +132,14 @@ class EpisodeWriter:
             self._journal.close()
 
 
-def recover(journal: Path) -> Path:
+def recover(journal: Path, *, keep: Callable[[Path], None] | None = None) -> Path:
     """Turn the journal of a killed writer into its episode file, whole frames only, and remove the journal.
 
     Killed at any moment and called again it gives the same file.
+
+    Args:
+        journal: `<path>.journal`.
+        keep: told of a journal with a hole, before it goes: frames behind the hole are not in the episode.
 
     Raises:
         EpisodeError: `journal` or `empty`, there is no whole frame in it; `recording`, its writer is alive. The journal
@@ -142,10 +147,10 @@ def recover(journal: Path) -> Path:
         FileNotFoundError: the journal was finished meanwhile.
     """
     with locked(journal):
-        return _finish(journal, None)
+        return _finish(journal, None, keep)
 
 
-def _finish(journal: Path, total_duration_s: float | None) -> Path:
+def _finish(journal: Path, total_duration_s: float | None, keep: Callable[[Path], None] | None = None) -> Path:
     path = journal.with_name(journal.name.removesuffix(SUFFIX))
     if not path.exists():
         header = read_header(journal)
@@ -170,5 +175,7 @@ def _finish(journal: Path, total_duration_s: float | None) -> Path:
             actions=np.array(actions, dtype=np.float32),
             events=events,
         )
+    if keep and has_hole(journal):
+        keep(journal)
     journal.unlink(missing_ok=True)
     return path

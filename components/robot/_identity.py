@@ -1,7 +1,10 @@
 """A robot's own key: what it says of itself is signed, and nobody else can say it."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import jwt
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -39,6 +42,10 @@ class RobotIdentity:
     def public_key(self) -> str:
         """32 bytes, hex."""
         return self._key.public_key().public_bytes_raw().hex()
+
+    def token(self, claims: Mapping[str, Any]) -> str:
+        """A JWT of these claims, EdDSA."""
+        return jwt.encode(dict(claims), self._key, algorithm="EdDSA")
 
     def sign(self, report: RobotReport) -> SignedReport:
         return SignedReport(report=report, signature=self._key.sign(report.canonical_json()).hex())

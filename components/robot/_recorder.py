@@ -11,6 +11,8 @@ from components.episodes import EpisodeAttributes, EpisodeWriter
 
 from ._spool import Spool, checked_robot
 
+CUT = "recording-cut"
+
 
 class Recorder:
     """Records one episode at a time into a spool. A kill at any moment loses the frame in hand and no other."""
@@ -38,6 +40,7 @@ class Recorder:
         mine = EpisodeAttributes.model_validate(attributes.model_dump() | {"robot": self.robot})
         self._room = self.spool.capacity_bytes - self.spool.used_bytes
         self._writer = self.spool.begin(mine, height, width)
+        self.spool.journal.clear(CUT)
 
     def append(
         self, image: NDArray[np.uint8], action: ArrayLike, event: str, *, elapsed_s: float | None = None
@@ -56,13 +59,13 @@ class Recorder:
             )
         finishing = 2 * writer.size  # while a recording is finished, journal and file are both there
         if finishing >= self._room or finishing >= shutil.disk_usage(self.spool.folder).free + writer.size:
-            raise SpoolFullError(
+            raise self._cut(
                 f"{writer.path.stem}: no room for frame {writer.frames}; the {writer.frames} before it are kept"
             )
         try:
             writer.append(image, action, event, elapsed_s=elapsed_s)
         except OSError as error:
-            raise SpoolFullError(
+            raise self._cut(
                 f"{writer.path.stem}: frame {writer.frames} could not be written ({error}); those before it are kept"
             ) from None
 
@@ -78,7 +81,7 @@ class Recorder:
         try:
             return writer.close(total_duration_s=total_duration_s)
         except OSError as error:
-            raise SpoolFullError(
+            raise self._cut(
                 f"{writer.path.stem} cannot be finished ({error}); its {writer.frames} frames are kept: make room, "
                 "then recover the spool"
             ) from None
@@ -88,6 +91,11 @@ class Recorder:
         if self._writer is not None:
             self._writer.discard()
             self._writer = None
+
+    def _cut(self, text: str) -> SpoolFullError:
+        """The alarm stands until a recording begins again."""
+        self.spool.journal.alarm(CUT, text)
+        return SpoolFullError(text)
 
     def _started(self) -> EpisodeWriter:
         if self._writer is None:

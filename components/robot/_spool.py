@@ -11,9 +11,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from components.contracts import EpisodeName, RobotId
+from components.contracts import EpisodeName, Frozen, RobotId
 from components.contracts.errors import ConfigurationError, EpisodeError, SpoolFullError
 from components.episodes import JOURNAL_SUFFIX, EpisodeAttributes, EpisodeWriter, recover
+
+from ._slots import fsync_folder
+from ._upload_journal import FILE as JOURNAL_FILE
+from ._upload_journal import Alarm, UploadJournal
 
 _log = logging.getLogger(__name__)
 _NAME: TypeAdapter[str] = TypeAdapter(EpisodeName)
@@ -22,11 +26,34 @@ _ROBOT: TypeAdapter[str] = TypeAdapter(RobotId)
 _COPY = ".copy"
 _SENT_LATELY_S = 3600
 DEFAULT_CAPACITY = 20 * 2**30
+FULL = "spool-full"
+DAMAGED = "recording-damaged"
+
+
+class SpoolStatus(Frozen):
+    """What a person asks a robot."""
+
+    folder: str
+    used_bytes: int
+    capacity_bytes: int
+    disk_free_bytes: int
+    pending: int
+    """Finished episodes that no receipt has confirmed."""
+    sent: int
+    """Of them: in the platform's inbox, not judged yet."""
+    recording: int
+    """Journals: being recorded, or left by a killed recorder."""
+    quarantined: int
+    """On this robot: what is no whole episode."""
+    confirmed: int
+    """Receipts that were kept, of copies that were deleted."""
+    alarms: tuple[Alarm, ...]
 
 
 class Spool:
     """A folder of finished episodes (`<name>.h5`), the journals of those being recorded, and `quarantine/` for what no
     one can read. A file has its name only when all of it is on the disk. Nothing is deleted here but by `remove`.
+    `journal` remembers uploads and alarms.
 
     One robot, any number of processes: a lock keeps recorders, uploader and recovery apart.
     """
@@ -37,11 +64,13 @@ class Spool:
         self.capacity_bytes = capacity_bytes
         self._quarantine = folder / "quarantine"
         self._quarantine.mkdir(parents=True, exist_ok=True)
+        self.journal = UploadJournal(folder)
 
     @property
     def used_bytes(self) -> int:
-        """Everything in the folder, unfinished and quarantined files too."""
-        return sum(_size(path) for path in self.folder.rglob("*"))
+        """Episodes, unfinished and quarantined files too; not the journal, and not what else a robot keeps below."""
+        files = (path for folder in (self.folder, self._quarantine) for path in folder.iterdir())
+        return sum(_size(path) for path in files if not path.name.startswith(JOURNAL_FILE))
 
     def pending(self) -> list[Path]:
         """Finished episodes that no receipt has confirmed, oldest name first."""
@@ -51,25 +80,56 @@ class Spool:
         """What `recover` could not make an episode of."""
         return sorted(path for path in self._quarantine.iterdir() if path.is_file())
 
+    def status(self) -> SpoolStatus:
+        """As it is now; a full spool is an alarm even if nobody has tried to record."""
+        self._note_room(self._lack_of_room(0))
+        entries = {entry.name: entry for entry in self.journal.entries()}
+        pending = [path.stem for path in self.pending()]
+        return SpoolStatus(
+            folder=str(self.folder),
+            used_bytes=self.used_bytes,
+            capacity_bytes=self.capacity_bytes,
+            disk_free_bytes=shutil.disk_usage(self.folder).free,
+            pending=len(pending),
+            sent=sum(name in entries and entries[name].state == "sent" for name in pending),
+            recording=len(list(self.folder.glob("*" + JOURNAL_SUFFIX))),
+            quarantined=len(self.quarantined()),
+            confirmed=self.journal.count_confirmed(),
+            alarms=tuple(self.journal.alarms()),
+        )
+
     def ensure_room(self, needed_bytes: int = 0) -> None:
         """Check the budget and the disk before `needed_bytes` more are written.
 
         Raises:
-            SpoolFullError: they would not fit; nothing was deleted.
+            SpoolFullError: they would not fit; nothing was deleted, and the alarm `spool-full` stands.
         """
+        lack = self._lack_of_room(needed_bytes)
+        self._note_room(lack)
+        if lack:
+            raise SpoolFullError(lack)
+
+    def _lack_of_room(self, needed_bytes: int) -> str | None:
         used = self.used_bytes
         if used + needed_bytes >= self.capacity_bytes:
-            raise SpoolFullError(
+            return (
                 f"{self.folder}: expected room for {needed_bytes} bytes within the budget of {self.capacity_bytes}, "
                 f"{used} are used by {len(self.pending())} unconfirmed episodes; nothing was deleted: upload them "
                 "(`drover robot upload`), or raise the budget"
             )
         free = shutil.disk_usage(self.folder).free
         if free <= needed_bytes:
-            raise SpoolFullError(
+            return (
                 f"{self.folder}: expected {needed_bytes} free bytes on the disk, found {free}; nothing was deleted: "
                 "free some, or upload what is waiting"
             )
+        return None
+
+    def _note_room(self, lack: str | None) -> None:
+        if lack:
+            self.journal.alarm(FULL, lack)
+        else:
+            self.journal.clear(FULL)
 
     def begin(self, attributes: EpisodeAttributes, height: int, width: int) -> EpisodeWriter:
         """A writer for a new episode of this spool.
@@ -118,6 +178,7 @@ class Spool:
                 copy.flush()
                 os.fsync(copy.fileno())
             part.replace(target)
+            fsync_folder(self.folder)
         except OSError as error:
             raise SpoolFullError(
                 f"{source} could not be copied to {self.folder} ({error}); it was not touched"
@@ -138,16 +199,24 @@ class Spool:
                 copy.unlink()
             for journal in sorted(self.folder.glob("*" + JOURNAL_SUFFIX)):
                 try:
-                    recovered.append(recover(journal))
+                    recovered.append(recover(journal, keep=self._keep_damaged))
                 except FileNotFoundError:
                     continue
                 except EpisodeError as error:
                     if error.rule != "recording":
                         _log.warning("%s; the journal is kept in %s", error, self._quarantine)
                         journal.replace(_free_name(self._quarantine / journal.name))
+                        fsync_folder(self._quarantine)
                 except OSError as error:
                     _log.warning("%s could not be recovered (%s); it is kept for the next time", journal, error)
         return recovered
+
+    def _keep_damaged(self, journal: Path) -> None:
+        """Frames may hide behind a hole in it: its file is kept beside the episode that was made of those before."""
+        kept = _free_name(self._quarantine / journal.name)
+        kept.hardlink_to(journal)
+        fsync_folder(self._quarantine)
+        self.journal.alarm(DAMAGED, f"{journal.name} has a hole; the frames before it are an episode, {kept} is kept")
 
     def remove(self, path: Path) -> None:
         """Delete a finished episode: only ever for a receipt that names its bytes."""

@@ -86,8 +86,12 @@ class Sender:
         """Where it stands, sending nothing. Raises GatewayError."""
         return self._gateway.upload(UploadRequest(name=episode.name, sha256=episode.sha256, size=episode.size))
 
-    def send(self, episode: Outgoing) -> tuple[UploadAnswer, bool]:
+    def send(self, episode: Outgoing, answer: UploadAnswer | None = None) -> tuple[UploadAnswer, bool]:
         """Bring it into the inbox.
+
+        Args:
+            episode: what to send.
+            answer: where it stands, if that was asked for just now.
 
         Returns:
             The last answer, `waiting` or `settled`, and whether it was completed now.
@@ -97,7 +101,7 @@ class Sender:
             HeldError: a condition ended; the parts so far are kept by the store.
             OSError: the file cannot be read.
         """
-        answer, completed, most, idle = self.ask(episode), False, -1, 0
+        answer, completed, most, idle = answer or self.ask(episode), False, -1, 0
         while answer.state == "open":
             ticket = checked_ticket(answer, episode.size)
             self._opened(episode, ticket)

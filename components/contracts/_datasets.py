@@ -1,15 +1,20 @@
 """Versioned datasets."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ._base import Frozen
-from ._episodes import Axis, EpisodeName, RobotId
+from ._episodes import Axis, EpisodeName, EpisodeSource, RobotId
 from ._refs import ObjectRef, Sha256
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+CollectionName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+CollectionRef = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(@[1-9][0-9]{0,8})?$")]
+"""`name`, its latest version, or `name@3`."""
 
 
 class FrameSpec(Frozen):
@@ -29,8 +34,46 @@ class DatasetSpec(Frozen):
     split_by: Literal["group", "contiguous"] = "group"
     """`group`: stratified by scenario, robot and session kept together. `contiguous`: in recording order, for one long
     recording cut into episodes."""
-    source: Literal["robot", "simulated", "donkey"] | None = None
+    source: EpisodeSource | None = None
     """Only episodes of this source; None takes all."""
+    collection: Annotated[CollectionRef | None, Field(exclude_if=lambda value: value is None)] = None
+    """Only episodes of this collection; a manifest names its version. None takes all, and is left out of the JSON:
+    specs and versions from before there were collections keep their digests."""
+
+
+class EpisodeEdit(Frozen):
+    """What somebody decided about one admitted episode; its file and its record stay as they are. Edits are numbered
+    from 1, and per field the later one wins. None leaves a field as it is."""
+
+    sha256: Sha256
+    """The episode's."""
+    number: Annotated[int, Field(ge=1)]
+    instruction: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    scenario: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    excluded: bool | None = None
+    """True keeps it out of every dataset that is built from now on, False takes that back."""
+    reason: Annotated[str, Field(min_length=1, max_length=512)]
+    by: Annotated[str, Field(min_length=1, max_length=64)]
+    """Who, by their own word."""
+    at: datetime
+
+
+class Collection(Frozen):
+    """One version of a named list of episodes. Versions are numbered from 1 and never change."""
+
+    name: CollectionName
+    number: Annotated[int, Field(ge=1)]
+    episodes: tuple[Sha256, ...]
+    """Sorted, each once."""
+    origin: str
+    """How it was made, e.g. `merge of day-1@2, day-2@1`."""
+    by: Annotated[str, Field(min_length=1, max_length=64)]
+    at: datetime
+
+    @property
+    def ref(self) -> str:
+        """`name@number`."""
+        return f"{self.name}@{self.number}"
 
 
 class DatasetEpisode(Frozen):

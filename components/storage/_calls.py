@@ -1,7 +1,7 @@
 """Calls to an S3 server: tried again while it is away, and ended by one of our errors."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar, cast
 
 import tenacity
@@ -84,16 +84,26 @@ class Calls:
 
 def text_of(document: bytes, tag: str) -> str:
     """The text of the first element of that name in an S3 answer, "" where there is none."""
+    return next((element.text or "" for element in _elements(document) if _name(element) == tag), "")
+
+
+def elements_of(document: bytes, tag: str) -> list[dict[str, str]]:
+    """Every element of that name in an S3 answer, as the texts of its children by their names."""
+    found = (element for element in _elements(document) if _name(element) == tag)
+    return [{_name(child): child.text or "" for child in element} for element in found]
+
+
+def _elements(document: bytes) -> Iterator[ET.Element]:
     if not document.lstrip().startswith(b"<"):
-        return ""
+        return iter(())
     try:
-        root = ET.fromstring(document)  # noqa: S314  # the server's own answer; expat refuses billion laughs
+        return ET.fromstring(document).iter()  # noqa: S314  # the server's own; expat refuses billion laughs
     except ET.ParseError:
-        return ""
-    for element in root.iter():
-        if element.tag.rpartition("}")[2] == tag:
-            return element.text or ""
-    return ""
+        return iter(())
+
+
+def _name(element: ET.Element) -> str:
+    return element.tag.rpartition("}")[2]
 
 
 def _why(error: urllib3.exceptions.HTTPError) -> str:

@@ -10,14 +10,15 @@ from ._calls import PATIENCE_S
 from ._protocol import BUCKETS, ObjectStore
 from ._s3 import S3Store
 
-Identity = Literal["platform", "robot"]
+Identity = Literal["platform", "gateway", "robot"]
 
 
 def connect(settings: Settings, *, identity: Identity = "platform", patience: float = PATIENCE_S) -> S3Store:
     """The object store that the settings name. Nothing is sent yet.
 
     Args:
-        identity: `robot` may only write inbox and reports and read receipts and releases.
+        identity: `gateway` may open and complete uploads, read receipts and enrol robots; `robot` may only write
+            reports and read releases.
         patience: seconds during which a call is tried again while the server does not answer.
 
     Raises:
@@ -28,12 +29,11 @@ def connect(settings: Settings, *, identity: Identity = "platform", patience: fl
             "expected an object store, found none: run `drover up` for one on this machine, "
             "or set DROVER_S3_ENDPOINT, DROVER_S3_KEY and DROVER_S3_SECRET for an S3 of yours"
         )
-    prefix = "ROBOT_S3" if identity == "robot" else "S3"
-    key, secret = (
-        (settings.robot_s3_key, settings.robot_s3_secret)
-        if identity == "robot"
-        else (settings.s3_key, settings.s3_secret)
-    )
+    prefix, key, secret = {
+        "platform": ("S3", settings.s3_key, settings.s3_secret),
+        "gateway": ("GATEWAY_S3", settings.gateway_s3_key, settings.gateway_s3_secret),
+        "robot": ("ROBOT_S3", settings.robot_s3_key, settings.robot_s3_secret),
+    }[identity]
     if not key or secret is None:
         raise ConfigurationError(
             f"the object store at {settings.s3_endpoint} needs the {identity}'s key and secret: "

@@ -1,27 +1,25 @@
 """An S3 server as an object store. Writes go through presigned URLs, because the SDK's own take no `If-None-Match`."""
 
+import builtins
 import io
-import os
-import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import cast
 
-import urllib3
 from minio import Minio
 
-from components.contracts import ObjectRef
-from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, StorageError
+from components.contracts import ObjectRef, UploadedPart
+from components.contracts.errors import ObjectNotFoundError, StorageError
 
 from ._bytes import Digests, Slice, content_type, digests_of, download
-from ._calls import PATIENCE_S, Calls, text_of
+from ._calls import PATIENCE_S, Calls
+from ._parts import Parts
 from ._protocol import ObjectInfo, uri_of
+from ._requests import LostAnswerError, Requests
 
 PART_BYTES = 8 * 2**20
 """Files above it go up in parts of this size (S3's smallest is 5 MiB, and it allows 10,000 parts: 80 GB)."""
-_TIMEOUT = urllib3.Timeout(connect=3.0, read=60.0)
-_LINK_DAYS = 7
 
 
 class S3Store:
@@ -47,32 +45,15 @@ class S3Store:
     ) -> None:
         self.endpoint = endpoint
         self.identity = identity
-        self._arguments = (endpoint, key, secret, region, secure)
         self._calls = Calls(endpoint, identity, patience)
         self._part_bytes = part_bytes
-        self._pid = -1
-        self._connect()
-
-    def _connect(self) -> None:
-        """Two processes must not talk over one socket, so a forked child connects anew."""
-        endpoint, key, secret, region, secure = self._arguments
-        self._http = urllib3.PoolManager(timeout=_TIMEOUT, retries=False, maxsize=32)
-        try:
-            self._sdk = Minio(
-                endpoint, access_key=key, secret_key=secret, region=region, secure=secure, http_client=self._http
-            )
-        except ValueError as error:
-            raise StorageError(
-                f"expected the object store's endpoint as host:port, got {endpoint!r} ({error})"
-            ) from None
-        self._pid = os.getpid()
+        self._requests = Requests(endpoint, key, secret, region, self._calls, secure=secure)
+        self._parts = Parts(self._requests)
 
     @property
     def client(self) -> Minio:
         """The SDK's client, for what only a server has: buckets and their policies."""
-        if self._pid != os.getpid():
-            self._connect()
-        return self._sdk
+        return self._requests.sdk
 
     # reading
 
@@ -136,9 +117,7 @@ class S3Store:
         yield from self._calls.run(f"s3://{bucket}/{prefix}*", read)
 
     def link(self, bucket: str, key: str, *, hours: int = 24) -> str:
-        if not 1 <= hours <= _LINK_DAYS * 24:
-            raise StorageError(f"expected a link's life in hours between 1 and {_LINK_DAYS * 24}, got {hours}")
-        return self._url("GET", bucket, key, expires=timedelta(hours=hours))
+        return self._requests.url("GET", bucket, key, expires=timedelta(hours=hours))
 
     # writing
 
@@ -153,7 +132,7 @@ class S3Store:
             if digests.size <= self._part_bytes:
                 self._put(bucket, key, lambda: Slice(file, 0, digests.size), digests, if_absent=if_absent)
             else:
-                self._put_parts(bucket, key, file, digests.size, if_absent=if_absent)
+                self._parts.put(bucket, key, file, digests.size, part_bytes=self._part_bytes, if_absent=if_absent)
         return ObjectRef(uri=uri_of(bucket, key), sha256=digests.sha256, size=digests.size)
 
     def remove(self, bucket: str, key: str) -> None:
@@ -168,23 +147,13 @@ class S3Store:
     ) -> None:
         headers = {"Content-Type": content_type(key), "Content-MD5": digests.md5}
         try:
-            self._request("PUT", bucket, key, body=body, headers=headers, if_absent=if_absent)
-        except _LostAnswerError:
-            self._expect_ours(bucket, key, digests.etag)
-
-    def _expect_ours(self, bucket: str, key: str, etag: str) -> None:
-        """An answer was lost, and the next try found the write done. If exactly our bytes are there, we did it."""
-        uri = uri_of(bucket, key)
-        try:
-            found = self._calls.run(uri, lambda: self.client.stat_object(bucket_name=bucket, object_name=key))
-        except StorageError:  # robots may write and not look
-            raise AlreadyExistsError(_there(bucket, key)) from None
-        if (found.etag or "").strip('"') != etag:
-            raise AlreadyExistsError(_there(bucket, key))
+            self._requests.send("PUT", bucket, key, body=body, headers=headers, if_absent=if_absent)
+        except LostAnswerError:
+            self._requests.expect_ours(bucket, key, digests.etag)
 
     def put_in_parts(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """`put` as a multipart upload whatever the size: how `prepare` asks whether the condition holds there too."""
-        self._put_parts(bucket, key, io.BytesIO(data), len(data), if_absent=if_absent)
+        self._parts.put(bucket, key, io.BytesIO(data), len(data), part_bytes=self._part_bytes, if_absent=if_absent)
 
     def ensure_bucket(self, bucket: str) -> None:
         """Make it if it is not there."""
@@ -199,113 +168,62 @@ class S3Store:
             if "BucketAlready" not in str(error):
                 raise
 
-    def _put_parts(self, bucket: str, key: str, file: BinaryIO, size: int, *, if_absent: bool) -> None:
-        """Parts become visible together, by the last request; that one carries the condition."""
-        started = self._request("POST", bucket, key, query={"uploads": ""}, headers={"Content-Type": content_type(key)})
-        upload = text_of(started.data, "UploadId")
-        try:
-            done, md5s = ET.Element("CompleteMultipartUpload"), b""
-            for number, start in enumerate(range(0, size, self._part_bytes), 1):
-                piece = Slice(file, start, min(self._part_bytes, size - start))
-                digests = digests_of(piece)
-                md5s += bytes.fromhex(digests.etag)
-                answer = self._request(
-                    "PUT",
-                    bucket,
-                    key,
-                    query={"partNumber": str(number), "uploadId": upload},
-                    body=lambda piece=piece: piece,  # type: ignore[misc]  # bound now, not when called
-                    headers={"Content-MD5": digests.md5},
-                )
-                part = ET.SubElement(done, "Part")
-                ET.SubElement(part, "PartNumber").text = str(number)
-                ET.SubElement(part, "ETag").text = answer.headers["ETag"]
-            document: bytes = ET.tostring(done)
-            try:
-                self._request(
-                    "POST",
-                    bucket,
-                    key,
-                    query={"uploadId": upload},
-                    body=lambda: document,
-                    headers={},
-                    if_absent=if_absent,
-                )
-            except _LostAnswerError:
-                self._expect_ours(bucket, key, f"{digests_of(md5s).etag}-{len(done)}")
-        except BaseException:
-            self._abandon(bucket, key, upload)
-            raise
+    # in parts: of several senders, over hours, through restarts
 
-    def _abandon(self, bucket: str, key: str, upload: str) -> None:
-        """Best effort: the server forgets parts that nobody completes, sooner or later."""
-        url = self._url("DELETE", bucket, key, query={"uploadId": upload})
-        try:
-            self._http.request("DELETE", url, retries=False)
-        except urllib3.exceptions.HTTPError:
-            return
+    def begin_parts(self, bucket: str, key: str) -> str:
+        """Open a multipart upload and return its id. Nothing is visible before `complete_parts`."""
+        return self._parts.begin(bucket, key)
 
-    # talking
-
-    def _url(
-        self,
-        method: str,
-        bucket: str,
-        key: str,
-        *,
-        query: dict[str, str] | None = None,
-        expires: timedelta = timedelta(minutes=15),
-    ) -> str:
+    def open_uploads(self, bucket: str, key: str) -> builtins.list[str]:
+        """The ids of the uploads of exactly this key that are neither completed nor abandoned, the newest last."""
         uri_of(bucket, key)
-        try:
-            return cast(
-                "str",
-                self.client.get_presigned_url(
-                    method=method, bucket_name=bucket, object_name=key, expires=expires, extra_query_params=query
-                ),
-            )
-        except ValueError as error:
-            raise StorageError(f"s3://{bucket}/{key} is no name for an object: {error}") from None
+        return self._parts.uploads(bucket, key)
 
-    def _request(
-        self,
-        method: str,
-        bucket: str,
-        key: str,
-        *,
-        headers: dict[str, str],
-        query: dict[str, str] | None = None,
-        body: Callable[[], bytes | Slice] | None = None,
-        if_absent: bool = False,
-    ) -> urllib3.BaseHTTPResponse:
-        uri, tries = uri_of(bucket, key), 0
+    def list_parts(self, bucket: str, key: str, upload_id: str) -> builtins.list[UploadedPart]:
+        """What the server holds of an upload, by number. Empty parts are left out.
 
-        def once() -> urllib3.BaseHTTPResponse:
-            nonlocal tries
-            tries += 1
-            sent = headers | ({"If-None-Match": "*"} if if_absent else {})
-            url = self._url(method, bucket, key, query=query)
-            content: Any = body() if body else None
-            if isinstance(content, Slice):
-                sent["Content-Length"] = str(content.size)
-            response = self._http.request(method, url, body=content, headers=sent, retries=False)
-            code = text_of(response.data, "Code")  # a completed multipart upload may fail with status 200
-            if response.status == 412 or code == "NoSuchUpload":
-                raise (_LostAnswerError if tries > 1 else AlreadyExistsError)(_there(bucket, key))
-            if response.status != 200 or code:
-                raise self._calls.refusal(uri, response.status, code, text_of(response.data, "Message"))
-            return response
+        Of a part sent twice with different bytes it is the later one; SeaweedFS keeps both and dates them by the
+        second, so of two within one second it is either.
 
-        return self._calls.run(uri, once)
+        Raises:
+            ObjectNotFoundError: it is not open: completed, abandoned, or never begun.
+            StorageError: also for an id that is none at all.
+        """
+        return self._parts.list(bucket, key, upload_id)
+
+    def part_link(self, bucket: str, key: str, upload_id: str, number: int, *, expires: timedelta) -> str:
+        """A URL that takes a PUT of this part from anyone until it expires. Nothing is sent.
+
+        The link limits neither size nor content: the sender's Content-MD5 guards the way, and whoever completes the
+        upload compares sizes.
+
+        Raises:
+            StorageError: a life outside 1 s to 7 days.
+        """
+        return self._parts.link(bucket, key, upload_id, number, expires=expires)
+
+    def complete_parts(
+        self, bucket: str, key: str, upload_id: str, parts: Sequence[UploadedPart], *, if_absent: bool
+    ) -> None:
+        """Make the object of these parts visible, at once; parts that are not named are dropped.
+
+        Raises:
+            AlreadyExistsError: `if_absent`, and the object is there (perhaps by an earlier call for this very upload);
+                it is untouched.
+            ObjectNotFoundError: the upload is not open. A server may also answer an upload that it has completed with
+                success.
+            StorageError: no parts, a part that the server does not hold, or one but the last below 5 MiB.
+        """
+        self._parts.complete(bucket, key, upload_id, parts, if_absent=if_absent)
+
+    def abandon_parts(self, bucket: str, key: str, upload_id: str) -> None:
+        """Forget an upload and its parts. One that is not open is no error on most servers.
+
+        Raises:
+            ObjectNotFoundError: the server minds.
+        """
+        self._parts.abandon(bucket, key, upload_id)
 
     def _within(self, bucket: str, key: str, size: int, limit: int | None) -> None:
         if limit is not None and size > limit:
             raise StorageError(f"s3://{bucket}/{key}: expected at most {limit} bytes, found {size}")
-
-
-class _LostAnswerError(Exception):
-    """The write is done on a later try: perhaps by the earlier one, whose answer was lost."""
-
-
-def _there(bucket: str, key: str) -> str:
-    return f"s3://{bucket}/{key} is there already; it was not touched"

@@ -116,7 +116,7 @@ def test_page_written_opens_as_a_page(platform: S3Store, key: str) -> None:
 
 
 def test_link_longer_than_a_week_is_refused(platform: S3Store, key: str) -> None:
-    with pytest.raises(StorageError, match="between 1 and 168, got 169"):
+    with pytest.raises(StorageError, match="between 1 s and 7 days"):
         platform.link("reports", key, hours=169)
 
 

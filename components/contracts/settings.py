@@ -47,8 +47,17 @@ class Settings(BaseSettings):
     robot_s3_key: str | None = None
     """The robots' own identity: writes inbox and reports, reads receipts and releases."""
     robot_s3_secret: SecretStr | None = None
+    robot_s3_endpoint: str | None = None
+    """host:port under which robots reach the object store; None: `s3_endpoint`. The gateway's links name it."""
+    robot_s3_secure: bool | None = None
+    """None: as `s3_secure`."""
     gateway_url: str | None = None
     """Where robots enrol and ask for uploads."""
+    gateway_s3_key: str | None = None
+    """The upload gateway's own identity: opens and completes uploads in the inbox, reads receipts, enrols robots."""
+    gateway_s3_secret: SecretStr | None = None
+    upload_link_s: float = Field(default=900.0, ge=5, le=86_400)
+    """How long a link to a part of an upload holds."""
     receipt_key_file: Path | None = None
     """The private key that signs receipts, mode 600; None: `<home>/receipt-key.pem`, made when first needed."""
     ray_address: str | None = None

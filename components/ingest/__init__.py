@@ -13,25 +13,54 @@ processor and wall time (`Limits`). What is quarantined carries the rule that it
 `virtual-dataset`, `filter`, `bomb`, `too-large`, `incomplete`, `robot-mismatch`, `memory`, `timeout`, `worker-killed`,
 `name-conflict`, or the name of a check.
 
+`gateway_app` is the upload gateway: robots enrol there with a one-time token (`invite_robot`) and from then on sign
+every request with their own key. It makes the keys in the inbox itself, hands out links to single parts, and remembers
+nothing but the tokens of the last minutes: what is open, the store knows. `models/fleet/<robot>.json` says whose key
+counts (`register_robot`, `revoke_robot`), for uploads and for updates alike.
+
+What is not covered, gateway: TLS (put it behind a proxy that ends it, beyond one machine); a part link holds until it
+expires, for any bytes of any length, though what is not as declared is never completed; parts of uploads that nobody
+completes stay in the store; one robot may fill the inbox with episodes; a rotated receipt key reaches enrolled robots
+only when they enrol anew; a request that a robot signed may be repeated within a minute at another gateway process.
+
 What is not covered: a kernel sandbox (seccomp, namespaces) around the parsing process; who may write under which
 prefix, which is the store's policy, though a file that names another robot is refused; two runs that settle two files
 of one name in the same instant may admit both. Reading all records takes a request an episode.
 """
 
+from ._arrivals import UploadLimits
 from ._candidate import Candidate, Quarantined
+from ._gateway import GatewayLimits, gateway_app
 from ._inspect import inspect_inbox
 from ._limits import Limits
+from ._registry import (
+    enrolled_robot,
+    fleet,
+    invite_robot,
+    publish_receipt_key,
+    register_robot,
+    revoke_robot,
+)
 from ._settle import quarantined, records, settle
 from ._signing import ReceiptKey, receipt_key
 
 __all__ = [
     "Candidate",
+    "GatewayLimits",
     "Limits",
     "Quarantined",
     "ReceiptKey",
+    "UploadLimits",
+    "enrolled_robot",
+    "fleet",
+    "gateway_app",
     "inspect_inbox",
+    "invite_robot",
+    "publish_receipt_key",
     "quarantined",
     "receipt_key",
     "records",
+    "register_robot",
+    "revoke_robot",
     "settle",
 ]

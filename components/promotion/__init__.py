@@ -7,6 +7,8 @@ What is not covered: keys in hardware or behind a passphrase, signing ceremonies
 operating hours (it is by trials), two advancers at once, and clearing away old metadata, assignments and reports.
 """
 
+from components.ingest import enrolled_robot, fleet, revoke_robot
+
 from ._advance import (
     abort_rollout,
     advance,
@@ -20,7 +22,7 @@ from ._advance import (
     rollouts,
     start_rollout,
 )
-from ._fleet import Heard, enrol_robot, enrolled_robot, fleet, hear, revoke_robot
+from ._fleet import Heard, enrol_robot, hear
 from ._gate import decide
 from ._keys import WARNING_FILE, KeyRing, make_demo_keys
 from ._repository import ReleaseRepository

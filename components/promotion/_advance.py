@@ -22,9 +22,10 @@ from components.contracts import (
     TrainingPlan,
 )
 from components.contracts.errors import ObjectNotFoundError, PromotionError
+from components.ingest import fleet
 from components.storage import ObjectStore
 
-from ._fleet import fleet, hear
+from ._fleet import hear
 from ._keys import make_demo_keys
 from ._repository import ReleaseRepository
 from ._rollout import begin, demanded_success, plan_rollout, step

@@ -2,11 +2,11 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from components.contracts import AgentState, EnrolledRobot, RobotReport, SignedReport
-from components.contracts.errors import InvalidDocumentError, ObjectNotFoundError, PromotionError, StorageError
+from components.contracts.errors import InvalidDocumentError, StorageError
+from components.ingest import register_robot
 from components.robot import RobotIdentity, is_signed_by, report_key
 from components.storage import ObjectStore
 
@@ -53,48 +53,13 @@ def enrol_robot(
         PromotionError: it is enrolled with another key, or was revoked.
     """
     identity = RobotIdentity(home)
-    known = enrolled_robot(store, robot)
-    if known and known.revoked and not replace:
-        raise PromotionError(f"{robot} was revoked; enrol it with replace=True if it is trusted again")
-    if known and known.public_key != identity.public_key and not replace:
-        raise PromotionError(f"{robot} is enrolled with another key than {home} holds; if that is meant: replace=True")
+    entry = register_robot(store, robot, identity.public_key, hardware=hardware, replace=replace)
     root = home / "root.json"
     if not root.exists() or replace:
         part = home / "root.json.part"
         part.write_bytes(repository.root())
         part.replace(root)
-    if known and not replace:
-        return known
-    entry = EnrolledRobot(robot=robot, public_key=identity.public_key, hardware=hardware, enrolled_at=datetime.now(UTC))
-    store.put("models", f"fleet/{robot}.json", entry.canonical_json())
     return entry
-
-
-def revoke_robot(store: ObjectStore, robot: str) -> None:
-    """Ignore its reports and assign it nothing more.
-
-    Raises:
-        PromotionError: it is not enrolled.
-    """
-    known = enrolled_robot(store, robot)
-    if known is None:
-        raise PromotionError(f"{robot} is not enrolled")
-    store.put("models", f"fleet/{robot}.json", known.model_copy(update={"revoked": True}).canonical_json())
-
-
-def enrolled_robot(store: ObjectStore, robot: str) -> EnrolledRobot | None:
-    try:
-        document = store.get("models", f"fleet/{robot}.json", limit=MAX_REPORT_BYTES)
-    except ObjectNotFoundError:
-        return None
-    return EnrolledRobot.parse(document, source=f"models/fleet/{robot}.json")
-
-
-def fleet(store: ObjectStore) -> list[EnrolledRobot]:
-    """Every enrolled robot that is not revoked, by id."""
-    names = [info.key.removeprefix("fleet/").removesuffix(".json") for info in store.list("models", "fleet/")]
-    found = [enrolled_robot(store, name) for name in names]
-    return [entry for entry in found if entry and not entry.revoked]
 
 
 def hear(store: ObjectStore, robots: list[EnrolledRobot]) -> Heard:

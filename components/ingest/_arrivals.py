@@ -1,0 +1,202 @@
+"""Uploads into the inbox. Nothing is remembered here: what is open and which parts are there, the store says.
+
+So a robot that was cut off, one whose links expired, and one that meets a restarted gateway all ask the same question
+again and go on where they stopped.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from components.contracts import (
+    PART_BYTES,
+    Frozen,
+    PartLink,
+    SignedReceipt,
+    UploadAnswer,
+    UploadCompletion,
+    UploadedPart,
+    UploadRequest,
+    UploadTicket,
+)
+from components.contracts.errors import (
+    AlreadyExistsError,
+    InvalidDocumentError,
+    ObjectNotFoundError,
+)
+from components.storage import S3Store
+
+from ._limits import Limits
+from ._problems import Refused
+
+_INBOX = "inbox"
+
+
+class UploadLimits(Frozen):
+    """How much one robot may ask for."""
+
+    file_bytes: Annotated[int, Field(ge=1)] = Limits().file_bytes
+    """Ingest would not open a larger one."""
+    links: Annotated[int, Field(ge=1)] = 32
+    """In one answer."""
+    open_uploads: Annotated[int, Field(ge=1)] = 64
+    """Of one robot, begun and not completed."""
+    link_life: timedelta = timedelta(minutes=15)
+
+
+class Arrivals:
+    """Opens, goes on with and completes robots' uploads.
+
+    Args:
+        store: with the gateway's identity.
+        links: the same store under the name that robots know it by: a link holds for one name alone.
+    """
+
+    def __init__(self, store: S3Store, links: S3Store, limits: UploadLimits, now: Callable[[], datetime]) -> None:
+        self._store, self._links, self._limits, self._now = store, links, limits, now
+        self._begun = _Begun(limits.open_uploads)
+
+    def open(self, robot: str, request: UploadRequest) -> UploadAnswer:
+        """Where this upload stands, with links to the parts that are missing.
+
+        Raises:
+            Refused: `too-large`, `conflict`, `busy`.
+            StorageError: the store failed.
+        """
+        if answer := self._arrived(robot, request):
+            return answer
+        key = inbox_key(robot, request)
+        uploads = self._store.open_uploads(_INBOX, key)
+        if uploads:
+            upload = uploads[-1]
+            parts = self._parts(key, upload)
+        else:
+            self._begun.note(robot, key, self._now())
+            upload, parts = self._store.begin_parts(_INBOX, key), []
+        sizes = part_sizes(request.size)
+        done = tuple(part for part in parts if sizes.get(part.number) == part.size)
+        missing = sorted(sizes.keys() - {part.number for part in done})[: self._limits.links]
+        life = self._limits.link_life
+        expires_at = self._now() + life
+        links = tuple(
+            PartLink(
+                number=number,
+                size=sizes[number],
+                url=self._links.part_link(_INBOX, key, upload, number, expires=life),
+            )
+            for number in missing
+        )
+        ticket = UploadTicket(upload_id=upload, part_bytes=PART_BYTES, done=done, links=links, expires_at=expires_at)
+        return UploadAnswer(state="open", ticket=ticket)
+
+    def complete(self, robot: str, completion: UploadCompletion) -> UploadAnswer:
+        """Make the parts one object, if they are what was declared. Asked again, the same answer.
+
+        Raises:
+            Refused: `too-large`, `conflict`, `not-found` (no such upload: ask for one), `incomplete`.
+            StorageError: the store failed.
+        """
+        if answer := self._arrived(robot, completion):
+            return answer
+        key = inbox_key(robot, completion)
+        uploads = self._store.open_uploads(_INBOX, key)
+        if completion.upload_id not in uploads:
+            raise Refused("not-found", "no such upload is open: ask for one (POST /v1/uploads)")
+        parts = _declared(completion.size, self._parts(key, completion.upload_id))
+        try:
+            self._store.complete_parts(_INBOX, key, completion.upload_id, parts, if_absent=True)
+        except (AlreadyExistsError, ObjectNotFoundError):  # another request was first
+            answer = self._arrived(robot, completion)
+            if answer is None:
+                raise Refused("not-found", "the upload is gone: ask for one (POST /v1/uploads)") from None
+            return answer
+        for other in uploads:
+            if other != completion.upload_id:
+                self._store.abandon_parts(_INBOX, key, other)
+        self._begun.forget(robot, key)
+        return UploadAnswer(state="waiting")
+
+    def _arrived(self, robot: str, upload: UploadRequest | UploadCompletion) -> UploadAnswer | None:
+        """`settled` or `waiting`. The inbox is looked at first: ingest writes the receipt before it empties it."""
+        if upload.size > self._limits.file_bytes:
+            raise Refused("too-large", f"expected an episode of at most {self._limits.file_bytes} bytes")
+        key = inbox_key(robot, upload)
+        # listed, not asked for: whoever may ask for an object's head may read it, and the gateway may not
+        found = [info.size for info in self._store.list(_INBOX, key) if info.key == key]
+        receipt = self._receipt(robot, upload.sha256)
+        if receipt:
+            if receipt.receipt.size != upload.size:
+                raise Refused("conflict", "bytes of this SHA-256 have another size: hash the file again")
+            return UploadAnswer(state="settled", receipt=receipt)
+        if not found:
+            return None
+        if found != [upload.size]:
+            raise Refused("conflict", "an upload of another size waits under this name: ask again once it is settled")
+        return UploadAnswer(state="waiting")
+
+    def _receipt(self, robot: str, sha256: str) -> SignedReceipt | None:
+        """None also for one that cannot be read: the robot keeps its copy, and ingest writes it anew."""
+        try:
+            document = self._store.get("receipts", f"{robot}/{sha256}.json", limit=64 * 1024)
+            return SignedReceipt.parse(document, source=f"receipts/{robot}/{sha256}.json")
+        except (ObjectNotFoundError, InvalidDocumentError):
+            return None
+
+    def _parts(self, key: str, upload: str) -> Sequence[UploadedPart]:
+        try:
+            return self._store.list_parts(_INBOX, key, upload)
+        except ObjectNotFoundError:
+            raise Refused("not-found", "the upload ended meanwhile: ask for one (POST /v1/uploads)") from None
+
+
+class _Begun:
+    """New uploads of each robot that were not completed yet, within the last hour; going on with one is always allowed.
+
+    In memory, because MinIO lists open uploads only by their whole key: a restarted gateway counts anew.
+    """
+
+    _KEPT = timedelta(hours=1)
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._keys: dict[str, OrderedDict[str, datetime]] = {}
+        self._lock = threading.Lock()
+
+    def note(self, robot: str, key: str, now: datetime) -> None:
+        with self._lock:
+            keys = self._keys.setdefault(robot, OrderedDict())
+            while keys and next(iter(keys.values())) + self._KEPT < now:
+                keys.popitem(last=False)
+            if key not in keys and len(keys) >= self._limit:
+                raise Refused("busy", f"{self._limit} uploads were begun and not completed: complete those first")
+            keys[key] = now
+
+    def forget(self, robot: str, key: str) -> None:
+        with self._lock:
+            self._keys.get(robot, OrderedDict()).pop(key, None)
+
+
+def inbox_key(robot: str, upload: UploadRequest | UploadCompletion) -> str:
+    """The gateway alone makes keys: the robot's part of one comes from who signed the request."""
+    return f"{robot}/{upload.sha256}/{upload.name}.h5"
+
+
+def part_sizes(size: int) -> dict[int, int]:
+    """Part number -> bytes, for an upload of `size` bytes."""
+    starts = range(0, size, PART_BYTES)
+    return {number: min(PART_BYTES, size - start) for number, start in enumerate(starts, 1)}
+
+
+def _declared(size: int, parts: Sequence[UploadedPart]) -> list[UploadedPart]:
+    """The parts, in order, if they are those of a file of that size."""
+    expected = part_sizes(size)
+    there = {part.number: part for part in parts}
+    wrong = [number for number, bytes_ in expected.items() if number not in there or there[number].size != bytes_]
+    if wrong:
+        shown = ", ".join(map(str, wrong[:10]))
+        raise Refused("incomplete", f"{len(wrong)} of {len(expected)} parts are missing or of another size: {shown}")
+    return [there[number] for number in expected]

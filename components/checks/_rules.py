@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.contracts import ACTION_LIMIT, Frozen
+from components.contracts import ACTION_LIMIT, EpisodeSource, Frozen
 
-Source = Literal["robot", "simulated", "donkey"]
-_DRIVEN_BY_KEYS: tuple[Source, ...] = ("robot", "simulated")
+_DRIVEN_BY_KEYS: tuple[EpisodeSource, ...] = ("robot", "simulated")
+_VIDEO: tuple[EpisodeSource, ...] = ("donkey", "ros", "lerobot", "recon")
 
 
 class Thresholds(Frozen):
@@ -48,7 +48,7 @@ class Rule(Frozen):
     maximum: float | None = None
     present: bool | None = None
     """True: never null. False: always null. None: within minimum and maximum, null passes."""
-    sources: tuple[Source, ...] | None = None
+    sources: tuple[EpisodeSource, ...] | None = None
     """The sources that it holds for; None: all."""
     shown: str | None = None
     """Column whose value tells what was observed; None: `column` itself."""
@@ -78,7 +78,7 @@ def rules(limits: Thresholds) -> tuple[Rule, ...]:
         warning("clock-implausible", "seconds_per_frame", f"{_range(limits.press_s)} s a frame: a press takes 0.3 s",
                 minimum=limits.press_s[0], maximum=limits.press_s[1], sources=_DRIVEN_BY_KEYS, shown="clock"),
         warning("clock-implausible", "seconds_per_frame", f"{_range(limits.video_s)} s a frame: a camera's rate",
-                minimum=limits.video_s[0], maximum=limits.video_s[1], sources=("donkey",), shown="clock"),
+                minimum=limits.video_s[0], maximum=limits.video_s[1], sources=_VIDEO, shown="clock"),
         warning("date-implausible", "collected_year", f"a date from {limits.year} on", minimum=limits.year,
                 shown="collected_at"),
         warning("date-in-future", "days_ahead", f"a date at most {limits.ahead_days:g} days ahead",

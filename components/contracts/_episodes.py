@@ -16,6 +16,9 @@ ACTION_LIMIT = 1.15
 RobotId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 EpisodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
+EpisodeSource = Literal["robot", "simulated", "donkey", "ros", "lerobot", "recon"]
+"""Who drove and recorded. `ros`: an imported MCAP or rosbag2. Only `robot` and `simulated` are driven by keys."""
+
 
 class EpisodeSummary(Frozen):
     """One row of the table that the checks judge. Every figure is measured from the file, none is claimed by the robot
@@ -33,7 +36,7 @@ class EpisodeSummary(Frozen):
     pattern: str | None
     distance: str | None
     instruction: str
-    source: Literal["robot", "simulated", "donkey"]
+    source: EpisodeSource
     collected_at: datetime | None
     frames: int
     """T, with frame 0."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ._base import Frozen
-from ._episodes import AXES, Axis
+from ._episodes import AXES, Axis, EpisodeSource
 from ._policies import EpochMetrics
 from ._refs import Lineage, ObjectRef, Sha256
 
@@ -160,7 +160,7 @@ class EvaluationReport(Frozen):
     curves: dict[str, tuple[EpochMetrics, ...]]
     html: ObjectRef | None
     lineage: Lineage
-    sources: tuple[Literal["robot", "simulated", "donkey"], ...] = ()
+    sources: tuple[EpisodeSource, ...] = ()
     """Where the test split's frames come from. Figures on `simulated` frames say nothing of reality."""
 
     @model_validator(mode="after")

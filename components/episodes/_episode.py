@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from components.contracts import EpisodeName, Frozen, RobotId
+from components.contracts import EpisodeName, EpisodeSource, Frozen, RobotId
 
 EVENTS = ("episode_start", "start_action", "stop_action")
 
@@ -26,7 +26,7 @@ class EpisodeAttributes(Frozen):
     collected_at: datetime | None = None
     """Attribute `collection_datetime`, ISO 8601."""
     instruction: _Text | None = None
-    source: Literal["robot", "simulated", "donkey"] = "robot"
+    source: EpisodeSource = "robot"
     renderer: _Text | None = None
     """Simulated episodes: the camera that drew them."""
     scenario: _Text | None = None

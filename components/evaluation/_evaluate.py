@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 from components.contracts import (
     AXES,
@@ -10,6 +9,7 @@ from components.contracts import (
     DatasetVersion,
     Ensemble,
     EpisodeRecord,
+    EpisodeSource,
     EvaluationReport,
     ObjectRef,
     TrainedPolicy,
@@ -27,7 +27,6 @@ from ._closed_loop import EXPERT, INCUMBENT, NOT_DRIVEN, STRAIGHT_AHEAD, Subject
 from ._metrics import Role, Truth, compare, score
 from ._page import Material, render
 
-Source = Literal["robot", "simulated", "donkey"]
 _PACKAGES = ("drover", "numpy", "scipy", "torch", "mujoco", "numba", "matplotlib", "jinja2", "pillow")
 
 
@@ -142,9 +141,9 @@ def _predictor(store: ObjectStore, policy: Subject) -> Predict:
     return lambda episodes: [item.actions for item in predict(store, policy, episodes)]
 
 
-def _sources(store: ObjectStore, episodes: Sequence[EpisodeFrames]) -> tuple[Source, ...]:
+def _sources(store: ObjectStore, episodes: Sequence[EpisodeFrames]) -> tuple[EpisodeSource, ...]:
     """What the test episodes' records say; nothing where one has no record: then nothing is known."""
-    found: set[Source] = set()
+    found: set[EpisodeSource] = set()
     for item in episodes:
         key = f"{item.sha256}.json"
         try:

@@ -4,7 +4,6 @@ What is not covered: hostile files. `read_episode` refuses what has no episode's
 and follows whatever links HDF5 follows; uploads go through `ingest` first. Time zones: a name's time is read as UTC.
 """
 
-from ._donkey import import_donkey
 from ._episode import EVENTS, Episode, EpisodeAttributes
 from ._frames import resize_frame
 from ._hdf5 import read_episode
@@ -14,6 +13,7 @@ from ._keys import KEYS, key_of, mirror_actions
 from ._measure import content_digest, hash_distance, measure, perceptual_hash
 from ._names import DISTANCES, PATTERNS, SCENARIOS, EpisodeNameParts, make_name, mirror_scenario, parse_name
 from ._writer import EpisodeWriter, recover
+from .formats import import_donkey
 
 __all__ = [
     "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "PATTERNS", "SCENARIOS",

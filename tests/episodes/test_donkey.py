@@ -148,7 +148,7 @@ def test_a_broken_line_image_or_manifest_is_named(tmp_path: Path, out: Path) -> 
 def test_an_image_of_another_size_is_named(tmp_path: Path, out: Path) -> None:
     tub = make_tub(tmp_path / "tub")
     Image.new("RGB", (16, 16)).save(tub / "images" / "1_cam_image_array_.jpg")
-    with pytest.raises(EpisodeError, match="expected 32x24 as the episode's first image, got 16x16"):
+    with pytest.raises(EpisodeError, match="expected 32x24 pixels as the first, got 16x16"):
         import_donkey(tub, out, robot="donkey-1")
 
 

@@ -1,0 +1,5 @@
+"""Other people's formats: imports into episode files."""
+
+from ._donkey import import_donkey
+
+__all__ = ["import_donkey"]

@@ -18,6 +18,8 @@ EpisodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 EpisodeSource = Literal["robot", "simulated", "donkey", "ros", "lerobot", "recon"]
 """Who drove and recorded. `ros`: an imported MCAP or rosbag2. Only `robot` and `simulated` are driven by keys."""
+Spread = tuple[float, float, float, float, float]
+"""Over an episode's frames: least, 10 % quantile, median, 90 % quantile, most."""
 
 
 class EpisodeSummary(Frozen):
@@ -60,6 +62,29 @@ class EpisodeSummary(Frozen):
     """Frames equal to their predecessor although the robot was told to move."""
     perceptual_hash: str
     """64-bit difference hash of three frames, hex: near-duplicates differ in few bits."""
+    position: str | None = None
+    """Of the obstacle, seen from the robot: left, center or right. From here on absent in older records."""
+    colour_order: Literal["bgr", "rgb"] | None = None
+    """In which the file's frames were taken to be stored: every figure above and below is of RGB read that way."""
+    colour_basis: Literal["stated", "decided", "unknown"] = "unknown"
+    """`stated`: the file says so. `decided`: it does not, and the robot's other episodes agree. `unknown`: it does not,
+    and it was taken for the robots' usual BGR."""
+    colour_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    """That `colour_order` is right, by the robot's other episodes; None where they do not tell."""
+    warmth: tuple[float, float, float] | None = None
+    """Mean red minus mean blue of the frames' upper, middle and lower third, in levels of 255."""
+    sharpness: Spread | None = None
+    """Of the frames that have edges: the part of the change across an edge that is between neighbouring pixels."""
+    dark_share: Spread | None = None
+    """Share of a frame's pixels that are clipped to black."""
+    bright_share: Spread | None = None
+    """Share of a frame's pixels that are clipped to white."""
+    side: float | None = None
+    """How far the driven path bulges to the left (+) or right (-) of the line from start to end, over its length."""
+    idle_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of frames after frame 0 with a zero action."""
+    longest_pause: int | None = None
+    """Most zero actions in a row between two movements."""
 
 
 class EpisodeRecord(Frozen):
@@ -90,6 +115,8 @@ class CheckReport(Frozen):
     findings: tuple[Finding, ...]
     data_docs: ObjectRef | None
     """index.html of the kept Data Docs."""
+    rules: Sha256 | None = None
+    """Digest of the thresholds and severities that the batch was judged by."""
 
 
 class Receipt(Frozen):

@@ -1,8 +1,8 @@
 """The robot's end of the release repository: what is offered, and only what was signed for it.
 
 What python-tuf's client leaves out is added here: a floor that outlives its local metadata, a clock that is doubted,
-size limits against the object store, and targets that are fetched whole, verified, kept by content and never refetched.
-What is not covered: resuming inside one file; a file that was cut off is fetched again.
+size limits against the object store, and targets that are resumed after a cut, verified whole, kept by content and
+never refetched.
 """
 
 import hashlib
@@ -151,7 +151,7 @@ class ReleaseClient:
             found = self._store.stat(BUCKET, key)
             if found is not None and found.size > entry.size:
                 raise ReleaseRefusedError("size", f"{key}: {found.size} bytes, {entry.size} were signed")
-            self._store.get_file(BUCKET, key, path, limit=entry.size)
+            self._store.get_file(BUCKET, key, path, limit=entry.size, resume=True)
             if _is(path, entry):
                 return path
             path.unlink(missing_ok=True)

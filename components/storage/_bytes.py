@@ -73,14 +73,39 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def download(response: urllib3.BaseHTTPResponse, path: Path, limit: int | None) -> tuple[str, int]:
-    """Body into a file; stops once past `limit`. Returns SHA-256 and size."""
-    sha256, size = hashlib.sha256(), 0
-    with path.open("wb") as file:
-        for chunk in response.stream(_CHUNK):
-            sha256.update(chunk)
-            size += len(chunk)
-            if limit is not None and size > limit:
-                break
-            file.write(chunk)
-    return sha256.hexdigest(), size
+class Download:
+    """A body on its way into a file, over as many connections as it takes."""
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        """With `resume`, what is there counts."""
+        self._path = path
+        self._etag: str | None = None
+        self.sha256, self.size = hashlib.sha256(), 0
+        if resume and path.exists():
+            with path.open("rb") as file:
+                for chunk in _chunks(file):
+                    self.sha256.update(chunk)
+                    self.size += len(chunk)
+        else:
+            self.restart()
+
+    def restart(self) -> None:
+        """Begin at the beginning."""
+        self._path.write_bytes(b"")
+        self.sha256, self.size = hashlib.sha256(), 0
+
+    def take(self, response: urllib3.BaseHTTPResponse, limit: int | None) -> None:
+        """Append a body that was asked for from `size` on; stops once past `limit`. What came before a cut is kept."""
+        etag = response.headers.get("ETag")
+        if self.size and (response.status != 206 or (self._etag is not None and etag != self._etag)):
+            self.restart()
+            if response.status == 206:
+                raise urllib3.exceptions.ProtocolError("the object changed while it was read")
+        self._etag = etag
+        with self._path.open("ab") as file:
+            while chunk := response.read1(_CHUNK):
+                self.sha256.update(chunk)
+                self.size += len(chunk)
+                if limit is not None and self.size > limit:
+                    return
+                file.write(chunk)

@@ -60,7 +60,9 @@ class FolderStore:
             raise StorageError(f"s3://{bucket}/{key}: expected at most {limit} bytes, found {info.size}")
         return self._path(bucket, key).read_bytes()
 
-    def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None) -> ObjectRef:
+    def get_file(
+        self, bucket: str, key: str, path: Path, *, limit: int | None = None, resume: bool = False
+    ) -> ObjectRef:
         info = self._found(bucket, key)
         if limit is not None and info.size > limit:
             raise StorageError(f"s3://{bucket}/{key}: expected at most {limit} bytes, found {info.size}")

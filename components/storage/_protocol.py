@@ -52,8 +52,17 @@ class ObjectStore(Protocol):
     def get(self, bucket: str, key: str, *, limit: int = 64 * 2**20) -> bytes:
         """Read a whole object of at most `limit` bytes (larger: `StorageError`)."""
 
-    def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None) -> ObjectRef:
-        """Read into a file (written beside it first, then renamed); the SHA-256 is computed on the way."""
+    def get_file(
+        self, bucket: str, key: str, path: Path, *, limit: int | None = None, resume: bool = False
+    ) -> ObjectRef:
+        """Read into a file (written beside it first, then renamed); the SHA-256 is computed on the way.
+
+        A connection that is cut is taken up again where it broke, for as long as each brings something.
+
+        Args:
+            resume: what had come when this fails stays in `<path>.part`, and the next call goes on from there. Only for
+                keys whose bytes never change, and the caller checks the hash.
+        """
 
     def stat(self, bucket: str, key: str) -> ObjectInfo | None:
         """None if there is no such object."""

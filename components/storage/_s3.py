@@ -7,12 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
+import urllib3
 from minio import Minio
 
 from components.contracts import ObjectRef, UploadedPart
 from components.contracts.errors import ObjectNotFoundError, StorageError
 
-from ._bytes import Digests, Slice, content_type, digests_of, download
+from ._bytes import Digests, Download, Slice, content_type, digests_of
 from ._calls import PATIENCE_S, Calls
 from ._parts import Parts
 from ._protocol import ObjectInfo, uri_of
@@ -71,28 +72,42 @@ class S3Store:
 
         return self._calls.run(uri_of(bucket, key), read)
 
-    def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None) -> ObjectRef:
-        part = path.with_name(path.name + ".part")
-
-        def read() -> ObjectRef:
-            response = self.client.get_object(bucket_name=bucket, object_name=key)
-            try:
-                self._within(bucket, key, int(response.headers.get("Content-Length", 0)), limit)
-                sha256, size = download(response, part, limit)
-            finally:
-                response.close()
-                response.release_conn()
-            self._within(bucket, key, size, limit)
-            return ObjectRef(uri=uri_of(bucket, key), sha256=sha256, size=size)
-
+    def get_file(
+        self, bucket: str, key: str, path: Path, *, limit: int | None = None, resume: bool = False
+    ) -> ObjectRef:
+        part, kept = path.with_name(path.name + ".part"), False
         try:
-            ref = self._calls.run(uri_of(bucket, key), read)
+            arriving = Download(part, resume=resume)
+            found = self.stat(bucket, key) if arriving.size else None
+            if found and found.size < arriving.size:
+                arriving.restart()
+            kept = resume
+            if not found or found.size != arriving.size:
+                self._calls.run(uri_of(bucket, key), lambda: self._fetch(bucket, key, arriving, limit))
+            kept = False
             part.replace(path)
         except OSError as error:
             raise StorageError(f"s3://{bucket}/{key} cannot be written to {path}: {error.strerror or error}") from error
         finally:
-            part.unlink(missing_ok=True)
-        return ref
+            if not kept:
+                part.unlink(missing_ok=True)
+        return ObjectRef(uri=uri_of(bucket, key), sha256=arriving.sha256.hexdigest(), size=arriving.size)
+
+    def _fetch(self, bucket: str, key: str, arriving: Download, limit: int | None) -> None:
+        """The rest of an object; as long as connections bring something, it goes on without a pause."""
+        while True:
+            before = arriving.size
+            response = self.client.get_object(bucket_name=bucket, object_name=key, offset=before)
+            try:
+                self._within(bucket, key, before + int(response.headers.get("Content-Length", 0)), limit)
+                arriving.take(response, limit)
+                return self._within(bucket, key, arriving.size, limit)
+            except urllib3.exceptions.HTTPError:
+                if arriving.size <= before:
+                    raise
+            finally:
+                response.close()
+                response.release_conn()
 
     def stat(self, bucket: str, key: str) -> ObjectInfo | None:
         try:

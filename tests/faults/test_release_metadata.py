@@ -4,6 +4,7 @@ import pickle
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,8 +98,8 @@ def test_row_4_truncated_target_is_fetched_again(world: World) -> None:
     class CutOnce(FolderStore):
         cuts = 0
 
-        def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None) -> ObjectRef:
-            found = super().get_file(bucket, key, path, limit=limit)
+        def get_file(self, bucket: str, key: str, path: Path, **options: Any) -> ObjectRef:
+            found = super().get_file(bucket, key, path, **options)
             if key.endswith("encode.onnx") and self.cuts == 0:
                 self.cuts += 1
                 path.write_bytes(path.read_bytes()[:100])
@@ -223,9 +224,9 @@ def test_row_11_wrong_hardware_or_jetpack_is_rejected_before_download(
     class Counting(FolderStore):
         fetched = 0
 
-        def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None) -> ObjectRef:
+        def get_file(self, bucket: str, key: str, path: Path, **options: Any) -> ObjectRef:
             self.fetched += 1
-            return super().get_file(bucket, key, path, limit=limit)
+            return super().get_file(bucket, key, path, **options)
 
     release = world.repository.publish_release(world.package(tag="two"), name="r2", **terms)
     world.assign(release)

@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
-from components.contracts import AgentState, Release, RobotReport
+from components.contracts import AgentState, ObjectRef, Release, RobotReport
 from components.contracts.errors import ConfigurationError
 from components.robot import RobotIdentity, Slots, is_signed_by, open_agent
 from components.robot._clock import implausible
@@ -105,9 +105,9 @@ def test_file_that_a_slot_has_already_is_not_fetched_again(tmp_path: Path) -> No
     class Counting(FolderStore):
         fetched = 0
 
-        def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None):  # type: ignore[no-untyped-def]
+        def get_file(self, bucket: str, key: str, path: Path, **options: Any) -> ObjectRef:
             self.fetched += 1
-            return super().get_file(bucket, key, path, limit=limit)
+            return super().get_file(bucket, key, path, **options)
 
     world = World(tmp_path)
     world.assign(world.release("r1", tag="one"))

@@ -38,7 +38,7 @@ NOON, NIGHT = datetime(2026, 5, 1, 12, 0), datetime(2026, 5, 1, 23, 30)  # noqa:
         ("00:00-23:59", time(23, 59), False),
     ],
 )
-def test_a_window_holds_its_start_and_not_its_end_over_midnight_too(window: str, now: time, inside: bool) -> None:  # noqa: FBT001
+def test_a_window_holds_its_start_and_not_its_end_over_midnight_too(window: str, now: time, inside: bool) -> None:
     assert in_window(window, now) is inside
 
 

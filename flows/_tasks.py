@@ -112,13 +112,14 @@ def ingest_inbox() -> IngestSummary:
     """Inspect what the robots sent, check it, and settle each upload as an episode or in quarantine."""
     from components import checks, ingest
 
-    store = storage.connect(Settings())
+    settings = Settings()
+    store, key = storage.connect(settings), ingest.receipt_key(settings)
     known = [record.summary for record in ingest.records(store)]
     with Progress("ingest") as progress:
         candidates = ingest.inspect_inbox(store, progress=progress.count)
     summaries = [candidate.summary for candidate in candidates if candidate.summary is not None]
     report: CheckReport | None = checks.check(store, summaries, known=known) if summaries else None
-    receipts = ingest.settle(store, candidates, report.findings if report else ())
+    receipts = ingest.settle(store, candidates, report.findings if report else (), key=key)
     return IngestSummary(receipts=tuple(receipts), checks=report)
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from components.contracts import EpisodeRecord, Finding, Frozen, ObjectRef, Receipt, Sha256
+from components.contracts import EpisodeRecord, Finding, Frozen, ObjectRef, Receipt, Sha256, SignedReceipt
 from components.contracts.errors import (
     AlreadyExistsError,
     IntegrityError,
@@ -25,6 +25,7 @@ from components.storage import ObjectStore
 
 from ._candidate import Candidate, Quarantined
 from ._inspect import find_record, inbox_file, scratch_folder
+from ._signing import ReceiptKey
 
 _RECORD = re.compile(r"^[0-9a-f]{64}\.json$")
 _SIDE_BY_SIDE = 4
@@ -38,8 +39,10 @@ class NameClaim(Frozen):
     sha256: Sha256
 
 
-def settle(store: ObjectStore, candidates: Sequence[Candidate], findings: Iterable[Finding] = ()) -> list[Receipt]:
-    """Admit or quarantine each candidate, write its receipt, and take it out of the inbox.
+def settle(
+    store: ObjectStore, candidates: Sequence[Candidate], findings: Iterable[Finding] = (), *, key: ReceiptKey
+) -> list[Receipt]:
+    """Admit or quarantine each candidate, write its signed receipt, and take it out of the inbox.
 
     An error finding quarantines, a warning is noted in the record. A name that an episode of the same robot bears
     already is the rule `name-conflict`. Settling again, after a kill or for no reason, changes nothing.
@@ -52,7 +55,7 @@ def settle(store: ObjectStore, candidates: Sequence[Candidate], findings: Iterab
     Raises:
         StorageError: the store failed; what was settled stays settled.
     """
-    settlement = _Settlement(store, candidates, findings)
+    settlement = _Settlement(store, candidates, findings, key)
     try:
         groups: dict[str, list[int]] = defaultdict(list)
         for index, candidate in enumerate(candidates):
@@ -82,8 +85,11 @@ def quarantined(store: ObjectStore) -> list[Quarantined]:
 class _Settlement:
     """One call's state."""
 
-    def __init__(self, store: ObjectStore, candidates: Sequence[Candidate], findings: Iterable[Finding]) -> None:
+    def __init__(
+        self, store: ObjectStore, candidates: Sequence[Candidate], findings: Iterable[Finding], key: ReceiptKey
+    ) -> None:
         self._store = store
+        self._key = key
         self._candidates = candidates
         self._findings: dict[str, list[Finding]] = defaultdict(list)
         for finding in findings:
@@ -176,7 +182,7 @@ class _Settlement:
         return expected
 
     def _receipt(self, candidate: Candidate, error: Finding | None) -> Receipt | None:
-        """The receipt that is there, if it says the same; otherwise a new one."""
+        """The receipt that is there, if it says the same under the same key; otherwise a new one."""
         if candidate.robot is None:
             return None
         key = f"{candidate.robot}/{candidate.sha256}.json"
@@ -186,10 +192,11 @@ class _Settlement:
             issued_at=datetime.now(UTC),
         )  # fmt: skip
         with suppress(ObjectNotFoundError, InvalidDocumentError):
-            earlier = Receipt.parse(self._store.get("receipts", key), source=f"s3://receipts/{key}")
-            if (earlier.status, earlier.rule) == (receipt.status, receipt.rule):
-                return earlier
-        self._store.put("receipts", key, receipt.canonical_json())
+            signed = SignedReceipt.parse(self._store.get("receipts", key), source=f"s3://receipts/{key}")
+            same = receipt.model_copy(update={"name": signed.receipt.name, "issued_at": signed.receipt.issued_at})
+            if signed == self._key.sign(same):
+                return signed.receipt
+        self._store.put("receipts", key, self._key.sign(receipt).canonical_json())
         return receipt
 
     def clean(self) -> None:

@@ -1,26 +1,29 @@
-"""From the spool to the platform's inbox. The local copy goes when a receipt says that its bytes are safe."""
+"""From the spool to the platform's inbox. The local copy goes when a signed receipt says that its bytes are safe."""
 
 import logging
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from components.contracts import Receipt
-from components.contracts.errors import (
-    AlreadyExistsError,
-    ConfigurationError,
-    EpisodeError,
-    InvalidDocumentError,
-    ObjectNotFoundError,
-    SpoolFullError,
-    StorageError,
-)
-from components.storage import ObjectStore, sha256_of_file
+from components.contracts import SignedReceipt, UploadAnswer, UploadTicket
+from components.contracts.errors import ConfigurationError, EpisodeError, GatewayError, SpoolFullError
+from components.storage import sha256_of_file
 
+from ._conditions import Power, TokenBucket, UploadRules, read_power, read_rules, why_not_now
+from ._gateway import Gateway
+from ._receipts import why_not_trusted
+from ._sender import HeldError, Outgoing, Sender
 from ._spool import Spool, checked_robot
+from ._upload_journal import Entry
 
 _log = logging.getLogger(__name__)
-_RECEIPT_LIMIT = 64 * 1024
 _GIVE_UP_AFTER = 3
+_ROBOT_IS_OUT = frozenset({"revoked", "unauthenticated", "clock"})
+"""Refusals of the robot, not of one episode."""
+GATEWAY, RECEIPT, REFUSED, CHANGED = "gateway", "receipt", "refused", "changed"
+"""Kinds of alarms; all but the first with the episode's name behind a colon."""
 
 
 @dataclass
@@ -35,30 +38,53 @@ class UploadReport:
     """Confirmed by a receipt; the spool's copy is deleted."""
     quarantined: dict[str, str] = field(default_factory=dict)
     """Confirmed too, but the platform has put it aside: name -> rule."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Not sent because a rule of the user's says not now: name -> which. Kept."""
     failed: dict[str, str] = field(default_factory=dict)
     """Not sent or not asked for: name -> why. Kept; the next pass tries again."""
+    bytes_sent: int = 0
+    """Of episodes, over the network; what was sent twice counts twice."""
 
 
 class Uploader:
-    """Uploads a spool's episodes to `inbox/<robot>/<sha256>/<name>.h5` and deletes those that have a receipt.
+    """Uploads a spool's episodes through the gateway and deletes those that have a receipt.
 
     Any number of passes, cut off anywhere, give the same result.
     """
 
-    def __init__(self, spool: Spool, store: ObjectStore, robot: str) -> None:
-        """The store retries each request for as long as it does; then the episode waits for the next pass.
+    def __init__(
+        self,
+        spool: Spool,
+        gateway: Gateway,
+        *,
+        rules: UploadRules | None = None,
+        power: Callable[[], Power] | None = None,
+    ) -> None:
+        """An uploader of an enrolled robot.
+
+        Args:
+            spool: whose episodes to send.
+            gateway: of the enrolled robot, see `open_gateway`.
+            rules: when and how fast; None: the spool's `upload.toml` and `DROVER_ROBOT_*`.
+            power: the robot's power now; None: `read_power`.
 
         Raises:
-            ConfigurationError: `robot` is no valid id.
+            ConfigurationError: a rule that makes no sense.
         """
         self.spool = spool
-        self.robot = checked_robot(robot)
-        self._store = store
+        self.robot = checked_robot(gateway.robot)
+        self._gateway, self._journal = gateway, spool.journal
+        self._rules = rules or read_rules(spool.folder)
+        self._power = power or (lambda: read_power(spool.folder))
+        limit = self._rules.bandwidth_kib_s
+        self._sender = Sender(
+            gateway, opened=self._note_open, hold=self._hold, bucket=TokenBucket(limit * 1024) if limit else None
+        )
 
     def sync(self) -> UploadReport:
         """One pass over all finished episodes. Trouble with one does not stop the others, but three in a row end the
-        pass: then it is the store or the network."""
-        report = UploadReport()
+        pass: then it is the platform or the network."""
+        report, before = UploadReport(), self._sender.bytes_sent
         pending = self.spool.pending()
         in_a_row = 0
         for position, path in enumerate(pending):
@@ -67,69 +93,152 @@ class Uploader:
                 in_a_row = 0
             except FileNotFoundError:
                 continue  # another pass was faster
-            except (StorageError, OSError) as error:
+            except (GatewayError, OSError) as error:
                 in_a_row += 1
+                self._note_trouble(path, error)
                 report.failed[path.stem] = f"{error}; the episode is kept"
-                _log.warning("%s was not uploaded: %s; it is kept", path.stem, error)
-                if in_a_row == _GIVE_UP_AFTER:
-                    report.failed |= {
-                        later.stem: "not tried, the store does not answer; the episode is kept"
-                        for later in pending[position + 1 :]
-                    }
+                out = isinstance(error, GatewayError) and error.code in _ROBOT_IS_OUT
+                if out or in_a_row == _GIVE_UP_AFTER:
+                    why = f"not tried, since {'this robot is refused' if out else 'the platform does not answer'}"
+                    report.failed |= {later.stem: f"{why}; the episode is kept" for later in pending[position + 1 :]}
                     break
+        if not report.failed:
+            self._journal.clear(GATEWAY)
+        report.bytes_sent = self._sender.bytes_sent - before
         return report
 
-    def receipt_for(self, sha256: str, size: int) -> Receipt | None:
-        """The platform's receipt for these bytes of this robot, or None. A receipt that says anything else is none."""
-        key = f"{self.robot}/{sha256}.json"
-        try:
-            document = self._store.get("receipts", key, limit=_RECEIPT_LIMIT)
-            receipt = Receipt.parse(document, source=f"s3://receipts/{key}")
-        except ObjectNotFoundError:
-            return None
-        except InvalidDocumentError as error:
-            _log.warning("%s; the episode is kept", error)
-            return None
-        if (receipt.robot, receipt.sha256, receipt.size) != (self.robot, sha256, size):
-            _log.warning("s3://receipts/%s is for other bytes or another robot; the episode is kept", key)
-            return None
-        return receipt
+    def known_receipt(self, sha256: str, size: int) -> SignedReceipt | None:
+        """The receipt that this robot kept for these bytes, if it still counts."""
+        signed = self._journal.confirmed(sha256)
+        return signed if signed and self._distrust(signed, sha256, size) is None else None
 
     def _settle(self, path: Path, report: UploadReport) -> None:
-        name, size, sha256 = path.stem, path.stat().st_size, sha256_of_file(path)
-        if receipt := self.receipt_for(sha256, size):
-            self.spool.remove(path)
-            report.confirmed.append(name)
-            if receipt.status == "quarantined":
-                report.quarantined[name] = receipt.rule or "unnamed rule"
-        elif self._sent(path, sha256, size):
-            report.sent.append(name)
-        else:
-            report.waiting.append(name)
+        entry = self._hashed(path)
+        episode = Outgoing(path, entry.sha256, entry.size)
+        if signed := self.known_receipt(entry.sha256, entry.size):  # killed between the proof and the deletion
+            self._delete(episode, signed, report)
+            return
+        if entry.state != "sent" and (reason := self._hold()):
+            report.held[path.stem] = reason
+            return
+        try:
+            if entry.state == "sent":  # to ask costs nothing; to send again, should it be lost, may be held
+                answer, completed = self._sender.ask(episode), False
+                if answer.state == "open":
+                    self._journal.save(entry.model_copy(update={"state": "recorded", "sent_at": None}))
+                    answer, completed = self._sent(episode, answer)
+            else:
+                answer, completed = self._sent(episode, None)
+        except HeldError as error:
+            report.held[path.stem] = str(error)
+            return
+        self._judge(episode, answer, report, completed=completed)
 
-    def _sent(self, path: Path, sha256: str, size: int) -> bool:
-        """Whether it was sent now; False if it was there."""
-        key = f"{self.robot}/{sha256}/{path.stem}.h5"
-        try:
-            there = self._store.stat("inbox", key)
-        except StorageError:  # robots may write the inbox, not look into it
-            if self.spool.sent_lately(path, sha256):
-                return False
-            there = None
-        if there is not None and there.size == size:
-            return False
-        try:
-            self._store.put_file("inbox", key, path, if_absent=there is None)
-        except AlreadyExistsError:
-            self.spool.note_sent(path, sha256)
-            return False
-        self.spool.note_sent(path, sha256)
-        return True
+    def _sent(self, episode: Outgoing, answer: UploadAnswer | None) -> tuple[UploadAnswer, bool]:
+        """Send the file as it is now: what the journal knows of it may be older than a disk's fault."""
+        if reason := self._hold():
+            raise HeldError(reason)
+        self._check_unchanged(episode)
+        return self._sender.send(episode, answer)
+
+    def _judge(self, episode: Outgoing, answer: UploadAnswer, report: UploadReport, *, completed: bool) -> None:
+        if answer.state == "settled":
+            signed = answer.receipt
+            reason = self._distrust(signed, episode.sha256, episode.size) if signed else "there is none"
+            if signed is None or reason:
+                text = f"{episode.name}: the gateway's receipt does not count: {reason}"
+                self._journal.alarm(f"{RECEIPT}:{episode.name}", f"{text}; the episode is kept")
+                raise GatewayError("malformed", text)
+            self._delete(episode, signed, report)
+            return
+        entry = self._journal.entry(episode.name) or self._hashed(episode.path)
+        now = datetime.now(UTC)
+        self._journal.save(
+            entry.model_copy(
+                update={"state": "sent", "sent_at": entry.sent_at or now, "upload_id": None, "trouble": ""}
+            )
+        )
+        (report.sent if completed else report.waiting).append(episode.name)
+
+    def _delete(self, episode: Outgoing, signed: SignedReceipt, report: UploadReport) -> None:
+        """The only place where an episode leaves the robot: its bytes, read now, are those of the receipt."""
+        self._check_unchanged(episode)
+        self._journal.confirm(episode.name, signed)
+        self.spool.remove(episode.path)
+        for kind in (RECEIPT, REFUSED, CHANGED):
+            self._journal.clear(f"{kind}:{episode.name}")
+        report.confirmed.append(episode.name)
+        if signed.receipt.status == "quarantined":
+            report.quarantined[episode.name] = signed.receipt.rule or "unnamed rule"
+
+    def _distrust(self, signed: SignedReceipt, sha256: str, size: int) -> str | None:
+        return why_not_trusted(signed, robot=self.robot, sha256=sha256, size=size, keys=self._gateway.receipt_keys)
+
+    def _hashed(self, path: Path) -> Entry:
+        """What is known of the file, hashed anew unless it is as it was."""
+        found = path.stat()
+        known = self._journal.entry(path.stem)
+        if known and (known.size, known.modified_ns) == (found.st_size, found.st_mtime_ns):
+            return known
+        entry = Entry(name=path.stem, size=found.st_size, modified_ns=found.st_mtime_ns, sha256=sha256_of_file(path))
+        self._journal.save(entry)
+        return entry
+
+    def _check_unchanged(self, episode: Outgoing) -> None:
+        """Raises OSError if the file is not what was hashed; it is hashed anew in the next pass."""
+        if (episode.path.stat().st_size, sha256_of_file(episode.path)) != (episode.size, episode.sha256):
+            self._journal.forget(episode.name)
+            text = f"{episode.path} changed since it was hashed; it is kept, and sent as it is now"
+            self._journal.alarm(f"{CHANGED}:{episode.name}", text)
+            raise OSError(text)
+
+    def _hold(self) -> str | None:
+        return why_not_now(self._rules, self._power(), self._gateway.now().astimezone())
+
+    def _note_open(self, episode: Outgoing, ticket: UploadTicket) -> None:
+        if entry := self._journal.entry(episode.name):
+            parts = -(-episode.size // ticket.part_bytes)
+            facts = {
+                "state": "open", "upload_id": ticket.upload_id, "parts_done": len(ticket.done), "parts": parts,
+            }  # fmt: skip
+            self._journal.save(entry.model_copy(update=facts))
+
+    def _note_trouble(self, path: Path, error: GatewayError | OSError) -> None:
+        _log.warning("%s was not uploaded: %s; it is kept", path.stem, error)
+        code = error.code if isinstance(error, GatewayError) else ""
+        if code in {"too-large", "conflict"}:
+            self._journal.alarm(f"{REFUSED}:{path.stem}", str(error))
+            if entry := self._journal.entry(path.stem):
+                self._journal.save(entry.model_copy(update={"state": "refused", "trouble": str(error)[:500]}))
+        elif code:
+            self._journal.alarm(GATEWAY, str(error))
+
+
+def run_uploader(
+    uploader: Uploader,
+    *,
+    stop: threading.Event,
+    poll_s: float = 10.0,
+    told: Callable[[UploadReport], None] = lambda _report: None,
+) -> None:
+    """Pass after pass until `stop` is set, recovering what a killed recorder left before each.
+
+    Args:
+        uploader: of this robot.
+        stop: ends it after the pass in hand.
+        poll_s: seconds between passes.
+        told: each pass's report.
+    """
+    while True:
+        uploader.spool.recover()
+        told(uploader.sync())
+        if stop.wait(poll_s):
+            return
 
 
 def upload_folder(folder: Path, uploader: Uploader) -> UploadReport:
     """Send the episode files (`*.h5`) of a folder of the user's. Each is copied into the spool first; the originals are
-    never touched. Files that the platform has confirmed are not sent again.
+    never touched. Files whose receipts this robot has kept are not sent again.
 
     Raises:
         ConfigurationError: no such folder, or no `.h5` file in it.
@@ -146,14 +255,10 @@ def upload_folder(folder: Path, uploader: Uploader) -> UploadReport:
         )
     refused: dict[str, str] = {}
     confirmed: list[str] = []
-    reachable = True
     for position, path in enumerate(files):
-        try:
-            if reachable and uploader.receipt_for(sha256_of_file(path), path.stat().st_size):
-                confirmed.append(path.stem)
-                continue
-        except StorageError:
-            reachable = False  # sync says so for each; spooled now, they go out when the store is back
+        if uploader.known_receipt(sha256_of_file(path), path.stat().st_size):
+            confirmed.append(path.stem)
+            continue
         try:
             uploader.spool.add(path)
         except SpoolFullError as error:

@@ -54,7 +54,7 @@ def test_planted_faults_are_caught_and_sound_episodes_admitted(tmp_path: Path, r
     candidates = ingest.inspect_inbox(store)
     summaries = [candidate.summary for candidate in candidates if candidate.summary]
     report = checks.check(store, summaries, known=[item.summary for item in ingest.records(store)])
-    receipts = ingest.settle(store, candidates, report.findings)
+    receipts = ingest.settle(store, candidates, report.findings, key=ingest.ReceiptKey(tmp_path / "key.pem"))
 
     assert {item.name: item.rule for item in receipts} == {
         **{path.stem: None for path in good},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from components.episodes import KEYS, EpisodeAttributes, EpisodeWriter
+from components.ingest import ReceiptKey
 from components.storage import FolderStore, sha256_of_file
 
 FRAMES, HEIGHT, WIDTH = 4, 36, 64
@@ -17,6 +18,11 @@ FRAMES, HEIGHT, WIDTH = 4, 36, 64
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> ReceiptKey:
+    return ReceiptKey(tmp_path / "receipt-key.pem")
 
 
 @pytest.fixture

@@ -313,7 +313,7 @@ CORPUS: list[tuple[Callable[[Raw, Path], Path], str]] = [
 
 
 def test_evil_files_among_good_ones_are_each_refused_by_their_rule(
-    store: FolderStore, fifo: Path, raw: Raw, record: Raw, upload: Callable[..., str]
+    store: FolderStore, *, key: ingest.ReceiptKey, fifo: Path, raw: Raw, record: Raw, upload: Callable[..., str]
 ) -> None:
     expected: dict[str, str] = {}
     for index, (build, rule) in enumerate(CORPUS):
@@ -331,7 +331,7 @@ def test_evil_files_among_good_ones_are_each_refused_by_their_rule(
     found = {item.name: item.finding.rule if item.finding else None for item in candidates}
     assert {name: rule for name, rule in found.items() if rule} == expected
     assert [item.summary.frames for item in candidates if item.name.startswith("good") and item.summary] == [4] * 4
-    receipts = ingest.settle(store, candidates)
+    receipts = ingest.settle(store, candidates, key=key)
     assert len(receipts) == len(candidates)
     assert {entry.name: entry.finding.rule for entry in ingest.quarantined(store)} == expected
     assert [record.summary.name for record in ingest.records(store)] != []

@@ -9,7 +9,7 @@ import h5py
 import pytest
 
 from components import ingest
-from components.contracts import Finding, Receipt
+from components.contracts import Finding, Receipt, SignedReceipt
 from components.storage import FolderStore, fetch, sha256_of_file
 
 Make = Callable[..., Path]
@@ -19,7 +19,20 @@ NAME = "episode_20250815_103000_1box_vert_left_core_medium"
 
 
 def drain(store: FolderStore, findings: tuple[Finding, ...] = ()) -> list[Receipt]:
-    return ingest.settle(store, ingest.inspect_inbox(store), findings)
+    return settle(store, ingest.inspect_inbox(store), findings)
+
+
+def settle(store: FolderStore, candidates: list[ingest.Candidate], findings: tuple[Finding, ...] = ()) -> list[Receipt]:
+    return ingest.settle(store, candidates, findings, key=key_of(store))
+
+
+def key_of(store: FolderStore) -> ingest.ReceiptKey:
+    return ingest.ReceiptKey(store.root.parent / "receipt-key.pem")
+
+
+def signed(store: FolderStore, receipt: Receipt) -> SignedReceipt:
+    key = f"{receipt.robot}/{receipt.sha256}.json"
+    return SignedReceipt.parse(store.get("receipts", key), source="test")
 
 
 def recompressed(path: Path) -> Path:
@@ -43,7 +56,7 @@ def test_upload_becomes_an_episode_with_record_and_receipt(
     assert (receipt.status, receipt.sha256, receipt.size) == ("accepted", sha256_of_file(path), path.stat().st_size)
     assert fetch(store, entry.file) == path.read_bytes()
     assert (entry.summary.robot, entry.summary.scenario, entry.summary.frames) == ("r1", "1box_vert_left", 4)
-    assert Receipt.parse(store.get("receipts", f"r1/{receipt.sha256}.json"), source="test") == receipt
+    assert signed(store, receipt) == key_of(store).sign(receipt)
     assert inbox_keys() == []
 
 
@@ -182,7 +195,7 @@ def test_quarantined_upload_is_admitted_once_the_rule_is_gone(store: FolderStore
     upload(path)
     (receipt,) = drain(store)
     assert receipt.status == "accepted"
-    assert Receipt.parse(store.get("receipts", f"r1/{receipt.sha256}.json"), source="test") == receipt
+    assert signed(store, receipt) == key_of(store).sign(receipt)
 
 
 def test_file_above_the_cap_is_quarantined_unopened(store: FolderStore, record: Make, upload: Upload) -> None:
@@ -221,7 +234,7 @@ def test_candidates_survive_json_and_the_loss_of_their_local_copies(
     for candidate in candidates:
         Path(candidate.path or "").unlink()
     again = [ingest.Candidate.parse(candidate.canonical_json(), source="test") for candidate in candidates]
-    assert [item.status for item in ingest.settle(store, again)] == ["accepted", "accepted"]
+    assert [item.status for item in settle(store, again)] == ["accepted", "accepted"]
 
 
 def test_local_copies_stay_within_their_budget_and_are_removed(
@@ -236,7 +249,7 @@ def test_local_copies_stay_within_their_budget_and_are_removed(
     kept = [Path(candidate.path) for candidate in candidates if candidate.path]
     assert 0 < len(kept) < 3
     assert sum(path.stat().st_size for path in kept) <= 60_000
-    assert len(ingest.settle(store, candidates)) == 3
+    assert len(settle(store, candidates)) == 3
     assert list(scratch.iterdir()) == []
 
 
@@ -244,16 +257,28 @@ def test_settling_again_changes_nothing(store: FolderStore, record: Make, upload
     upload(record("one", seed=1))
     upload(record("two", robot="r9", seed=2))
     candidates = ingest.inspect_inbox(store)
-    first = ingest.settle(store, candidates)
+    first = settle(store, candidates)
     before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
-    again = ingest.settle(store, candidates)
+    again = settle(store, candidates)
     assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
     assert all(receipt in first for receipt in again)
 
 
+def test_unsigned_receipt_of_an_older_platform_is_replaced_by_a_signed_one(
+    store: FolderStore, record: Make, upload: Upload
+) -> None:
+    path = record(NAME)
+    upload(path)
+    (receipt,) = drain(store)
+    store.put("receipts", f"r1/{receipt.sha256}.json", receipt.canonical_json())
+    upload(path)
+    (again,) = drain(store)
+    assert signed(store, again) == key_of(store).sign(again)
+
+
 def test_empty_inbox_gives_no_candidates(store: FolderStore) -> None:
     assert ingest.inspect_inbox(store) == []
-    assert ingest.settle(store, []) == []
+    assert settle(store, []) == []
 
 
 def test_progress_counts_every_file(store: FolderStore, record: Make, upload: Upload) -> None:

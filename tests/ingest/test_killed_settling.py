@@ -54,11 +54,13 @@ class DyingStore:
         return self._store.link(bucket, key, hours=hours)
 
 
-def settle_and_die(store: FolderStore, candidates: list[ingest.Candidate], changes: int) -> bool:
+def settle_and_die(
+    store: FolderStore, candidates: list[ingest.Candidate], key: ingest.ReceiptKey, changes: int
+) -> bool:
     """In a child process; True if it was killed."""
     child = os.fork()
     if child == 0:
-        ingest.settle(DyingStore(store, changes), candidates)
+        ingest.settle(DyingStore(store, changes), candidates, key=key)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     return os.WIFSIGNALED(status)
@@ -79,13 +81,13 @@ def counted(store: FolderStore) -> tuple[list[str], list[tuple[str, str]], list[
 
 
 def test_settling_killed_at_every_write_loses_nothing_and_is_finished_by_a_rerun(
-    store: FolderStore, record: Make, upload: Upload, tmp_path: Path
+    store: FolderStore, key: ingest.ReceiptKey, record: Make, upload: Upload, tmp_path: Path
 ) -> None:
     good, rival, torn = record("same", seed=1), record("same", seed=2), record("torn", seed=3)
     os.truncate(torn, 5000)
     keys = [upload(good), upload(rival), upload(torn), upload(good, name="again")]
-    for age, key in enumerate(reversed(keys)):  # so that every copy of the inbox has the same order of arrival
-        os.utime(store.root / "inbox" / key, (1e9 - age, 1e9 - age))
+    for age, upload_key in enumerate(reversed(keys)):  # so that every copy of the inbox has the same order of arrival
+        os.utime(store.root / "inbox" / upload_key, (1e9 - age, 1e9 - age))
     everything = held(store.root)
     candidates = [
         candidate.model_copy(update={"path": None}) for candidate in ingest.inspect_inbox(store, scratch_bytes=0)
@@ -93,7 +95,7 @@ def test_settling_killed_at_every_write_loses_nothing_and_is_finished_by_a_rerun
 
     reference = FolderStore(tmp_path / "reference")
     shutil.copytree(store.root, reference.root)
-    ingest.settle(reference, candidates)
+    ingest.settle(reference, candidates, key=key)
     expected = counted(reference)
     assert expected[:2] == (["same"], [("same", "name-conflict"), ("torn", "unreadable")])
 
@@ -101,11 +103,11 @@ def test_settling_killed_at_every_write_loses_nothing_and_is_finished_by_a_rerun
     while True:
         trial = FolderStore(tmp_path / f"killed-{deaths}")
         shutil.copytree(store.root, trial.root)
-        if not settle_and_die(trial, candidates, deaths):
+        if not settle_and_die(trial, candidates, key, deaths):
             break
         deaths += 1
         assert held(trial.root) == everything
-        ingest.settle(trial, ingest.inspect_inbox(trial, workers=1))
+        ingest.settle(trial, ingest.inspect_inbox(trial, workers=1), key=key)
         assert counted(trial) == expected
         assert held(trial.root) == everything
     assert deaths >= 13

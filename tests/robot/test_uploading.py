@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.contracts import ObjectRef, Receipt
+from components.contracts import ObjectRef, Receipt, SignedReceipt
 from components.contracts.errors import ConfigurationError, EpisodeError, SpoolFullError, StorageError
 from components.episodes import KEYS, EpisodeAttributes
 from components.robot import Recorder, Spool, Uploader, upload_folder
@@ -80,7 +80,8 @@ def _confirm(store: FolderStore, path: Path, **changes: object) -> None:
         "robot": "robot-1", "name": path.stem, "sha256": sha256, "size": path.stat().st_size, "status": "accepted",
         "issued_at": datetime.now(UTC),
     } | changes  # fmt: skip
-    store.put("receipts", f"robot-1/{sha256}.json", Receipt.model_validate(receipt).canonical_json())
+    signed = SignedReceipt(receipt=Receipt.model_validate(receipt), key="0" * 64, signature="0" * 128)
+    store.put("receipts", f"robot-1/{sha256}.json", signed.canonical_json())
 
 
 def test_an_episode_goes_to_the_inbox_and_stays_until_its_receipt(

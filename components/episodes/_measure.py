@@ -1,42 +1,49 @@
-"""What an episode's bytes say about it: the summary that the checks judge."""
+"""What an episode's bytes say about it: the summary that the checks judge.
+
+`Meter` takes one frame at a time, so that an episode is never in memory as a whole.
+"""
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.contracts import EpisodeSummary, FrameSpec
+from components.contracts.errors import EpisodeError
 
-from ._episode import Episode
+from ._episode import Episode, EpisodeAttributes
 from ._frames import resize_frame
 from ._instructions import instruction_for
 from ._keys import key_of
 from ._names import SCENARIOS, parse_name
 
-_SAMPLED_ROWS = 90
+_SAMPLED_SIDE = 90
 _BLANK_DEVIATION = 2.0
 """Standard deviation of a frame's values, of 255."""
 
+ColourOrder = Literal["bgr", "rgb"]
+
 
 def content_digest(images: NDArray[np.uint8], actions: NDArray[np.float32]) -> str:
-    """SHA-256 of shapes, RGB frames and actions: the same for two files that hold the same episode in other bytes."""
-    digest = hashlib.sha256(repr((images.shape, actions.shape)).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(actions, dtype="<f4").data)
-    return digest.hexdigest()
+    """SHA-256 of shapes, frames (as BGR, the order in which robots store them) and actions: the same for two files
+    that hold the same episode in other bytes.
+
+    Args:
+        images: (T, H, W, 3) RGB.
+        actions: (T, 3).
+    """
+    digest = _content_of(images.shape)
+    for frame in images:
+        digest.update(np.ascontiguousarray(frame[..., ::-1]).data)
+    return _content_with(digest, actions)
 
 
 def perceptual_hash(images: NDArray[np.uint8]) -> str:
     """Difference hash of the first, middle and last frame: 3 x 64 bits, 48 hex digits. A bit says whether a cell of an
-    8x8 grid is darker than its right neighbour."""
-    bits = []
-    for index in (0, len(images) // 2, len(images) - 1):
-        frame = images[index]
-        rows, columns = max(1, frame.shape[0] // 72), max(1, frame.shape[1] // 72)
-        grey = resize_frame(np.ascontiguousarray(frame[::rows, ::columns]), FrameSpec(width=9, height=8)).sum(axis=2)
-        bits.append(grey[:, 1:] > grey[:, :-1])
-    return np.packbits(np.stack(bits)).tobytes().hex()
+    8x8 grid is darker than its right neighbour. Blind to the colours' order."""
+    return b"".join(_frame_hash(images[index]) for index in _hashed(len(images))).hex()
 
 
 def hash_distance(one: str, other: str) -> int:
@@ -45,49 +52,125 @@ def hash_distance(one: str, other: str) -> int:
 
 
 def measure(episode: Episode, *, sha256: str, robot: str, name: str | None = None) -> EpisodeSummary:
-    """Measure an episode. Brightness and blankness are of every n-th row and column (about 90 rows); the rest is exact.
+    """Measure an episode that is in memory. See `Meter`."""
+    meter = Meter(episode.images.shape, colour_order="rgb")
+    for frame in episode.images:
+        meter.add(frame)
+    return meter.summary(
+        episode.actions, episode.events, episode.attributes, sha256=sha256, robot=robot, name=name
+    )  # fmt: skip
+
+
+class Meter:
+    """Measures an episode frame by frame.
+
+    Brightness and blankness are of every n-th row and column (about 90 each); the rest is exact.
 
     Args:
-        episode: frames in RGB.
-        sha256: of the file.
-        robot: who uploaded it; the file's own claim is not believed.
-        name: the uploaded name; None takes the file's.
+        shape: (T, H, W, 3) of all its frames.
+        colour_order: of the frames that come.
     """
-    attributes, actions = episode.attributes, episode.actions
-    name = name or attributes.name
-    parts = parse_name(name)
-    scenario = parts.scenario or (attributes.scenario if attributes.scenario in SCENARIOS else None)
-    collected_at = attributes.collected_at or parts.recorded_at
-    stride = max(1, episode.images.shape[1] // _SAMPLED_ROWS)
-    sample = episode.images[:, ::stride, ::stride]
-    finite = np.where(np.isfinite(actions), actions, np.nan)
-    return EpisodeSummary(
-        sha256=sha256,
-        content_sha256=content_digest(episode.images, actions),
-        name=name,
-        robot=robot,
-        session=attributes.session or _session(robot, collected_at),
-        scenario=scenario,
-        pattern=parts.pattern,
-        distance=parts.distance,
-        instruction=attributes.instruction or (instruction_for(scenario) if scenario else ""),
-        source=attributes.source,
-        collected_at=collected_at.replace(tzinfo=collected_at.tzinfo or UTC) if collected_at else None,
-        frames=len(episode.images),
-        width=episode.images.shape[2],
-        height=episode.images.shape[1],
-        stated_frames=attributes.num_frames,
-        stated_duration_s=attributes.total_duration_s,
-        frame_zero_is_start=episode.events[0] == "episode_start" and not actions[0].any(),
-        non_finite_actions=int((~np.isfinite(actions)).sum()),
-        action_min=_extreme(np.fmin.reduce(finite, axis=0)),
-        action_max=_extreme(np.fmax.reduce(finite, axis=0)),
-        unknown_key_fraction=_unknown_keys(actions),
-        brightness_mean=float(sample.mean()),
-        blank_frames=int((sample.std(axis=(1, 2, 3)) < _BLANK_DEVIATION).sum()),
-        frozen_frames=_frozen(episode.images, sample, actions),
-        perceptual_hash=perceptual_hash(episode.images),
-    )
+
+    def __init__(self, shape: tuple[int, ...], *, colour_order: ColourOrder = "bgr") -> None:
+        self._shape = shape
+        self._order = colour_order
+        self._content = _content_of(shape)
+        self._seen = 0
+        self._values = self._total = self._blank = 0
+        self._hashes: dict[int, bytes] = {}
+        self._last: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
+        self._repeats: list[int] = []
+        """Frames equal to their predecessor."""
+
+    def add(self, frame: NDArray[np.uint8]) -> None:
+        """Take the next frame, (H, W, 3) uint8. It is kept until the next one is there: do not write into it."""
+        stored = frame if self._order == "bgr" else frame[..., ::-1]
+        self._content.update(np.ascontiguousarray(stored).data)
+        rows, columns = (max(1, side // _SAMPLED_SIDE) for side in frame.shape[:2])
+        sample = np.ascontiguousarray(frame[::rows, ::columns])
+        self._total += int(sample.sum(dtype=np.int64))
+        self._values += sample.size
+        self._blank += float(sample.std(dtype=np.float32)) < _BLANK_DEVIATION
+        if self._seen in _hashed(self._shape[0]):
+            self._hashes[self._seen] = _frame_hash(frame)
+        if self._last and np.array_equal(sample, self._last[1]) and np.array_equal(frame, self._last[0]):
+            self._repeats.append(self._seen)
+        self._last = frame, sample
+        self._seen += 1
+
+    def summary(
+        self,
+        actions: NDArray[np.float32],
+        events: tuple[str, ...],
+        attributes: EpisodeAttributes,
+        *,
+        sha256: str,
+        robot: str,
+        name: str | None = None,
+    ) -> EpisodeSummary:
+        """The summary, once every frame was added.
+
+        Args:
+            sha256: of the file.
+            robot: who uploaded it; the file's own claim is not believed.
+            name: the uploaded name; None takes the file's.
+
+        Raises:
+            EpisodeError: rule `length`: as many frames as the shape says were not added.
+        """
+        if self._seen != self._shape[0]:
+            raise EpisodeError("length", f"expected {self._shape[0]} frames, measured {self._seen}")
+        name = name or attributes.name
+        parts = parse_name(name)
+        scenario = parts.scenario or (attributes.scenario if attributes.scenario in SCENARIOS else None)
+        collected_at = attributes.collected_at or parts.recorded_at
+        finite = np.where(np.isfinite(actions), actions, np.nan)
+        return EpisodeSummary(
+            sha256=sha256,
+            content_sha256=_content_with(self._content.copy(), actions),
+            name=name,
+            robot=robot,
+            session=attributes.session or _session(robot, collected_at),
+            scenario=scenario,
+            pattern=parts.pattern,
+            distance=parts.distance,
+            instruction=attributes.instruction or (instruction_for(scenario) if scenario else ""),
+            source=attributes.source,
+            collected_at=collected_at.replace(tzinfo=collected_at.tzinfo or UTC) if collected_at else None,
+            frames=self._seen,
+            width=self._shape[2],
+            height=self._shape[1],
+            stated_frames=attributes.num_frames,
+            stated_duration_s=attributes.total_duration_s,
+            frame_zero_is_start=events[0] == "episode_start" and not actions[0].any(),
+            non_finite_actions=int((~np.isfinite(actions)).sum()),
+            action_min=_extreme(np.fmin.reduce(finite, axis=0)),
+            action_max=_extreme(np.fmax.reduce(finite, axis=0)),
+            unknown_key_fraction=_unknown_keys(actions),
+            brightness_mean=self._total / self._values,
+            blank_frames=self._blank,
+            frozen_frames=sum(bool((actions[index - 1] != 0).any()) for index in self._repeats),
+            perceptual_hash=b"".join(self._hashes[index] for index in _hashed(self._seen)).hex(),
+        )
+
+
+def _content_of(shape: tuple[int, ...]) -> "hashlib._Hash":
+    return hashlib.sha256(f"frames {shape} BGR, actions".encode())
+
+
+def _content_with(frames: "hashlib._Hash", actions: NDArray[np.float32]) -> str:
+    frames.update(np.ascontiguousarray(actions, dtype="<f4").data)
+    return frames.hexdigest()
+
+
+def _hashed(count: int) -> tuple[int, int, int]:
+    return 0, count // 2, count - 1
+
+
+def _frame_hash(frame: NDArray[np.uint8]) -> bytes:
+    rows, columns = max(1, frame.shape[0] // 72), max(1, frame.shape[1] // 72)
+    grey = resize_frame(np.ascontiguousarray(frame[::rows, ::columns]), FrameSpec(width=9, height=8)).sum(axis=2)
+    return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()
 
 
 def _session(robot: str, collected_at: datetime | None) -> str:
@@ -102,9 +185,3 @@ def _extreme(values: NDArray[np.float32]) -> tuple[float, float, float] | None:
 def _unknown_keys(actions: NDArray[np.float32]) -> float:
     later = actions[1:]
     return sum(key_of(action) is None for action in later) / len(later) if len(later) else 0.0
-
-
-def _frozen(images: NDArray[np.uint8], sample: NDArray[np.uint8], actions: NDArray[np.float32]) -> int:
-    """Frames equal to their predecessor although the action between them was not zero."""
-    alike = (sample[1:] == sample[:-1]).all(axis=(1, 2, 3)) & (actions[:-1] != 0).any(axis=1)
-    return sum(bool((images[index + 1] == images[index]).all()) for index in np.flatnonzero(alike))

@@ -23,10 +23,11 @@ _FIXED = {
     "ray-dashboard": "ray_dashboard_port",
     "serving": "serving_port",
     "pages": "pages_port",
+    "gateway": "gateway_port",
 }
 PORTS = (
     "store", "store-master", "store-volume", "store-filer", "store-admin", "console",
-    "prefect", "ray", "ray-dashboard", "ray-agent", "serving", "pages",
+    "prefect", "ray", "ray-dashboard", "ray-agent", "serving", "pages", "gateway",
 )  # fmt: skip
 _WITH_GRPC = frozenset({"store", "store-master", "store-volume", "store-filer", "store-admin"})
 """SeaweedFS opens gRPC on these + 10,000."""

@@ -14,9 +14,10 @@ from pathlib import Path
 import httpx
 
 from components.contracts import Settings
-from components.storage import connect, prepare
+from components.ingest import publish_receipt_key, receipt_key
+from components.storage import S3Store, connect, prepare
 
-from . import _processes, _store
+from . import _identities, _processes, _store
 from ._home import write_private
 from ._parts import Part
 from ._telemetry import OFF
@@ -44,9 +45,10 @@ def running_settings(settings: Settings, ports: dict[str, int], *, external: boo
         "prefect_api_url": f"{_LOOPBACK}:{ports['prefect']}/api",
         "serving_url": f"{_LOOPBACK}:{ports['serving']}",
         "pages_url": f"{_LOOPBACK}:{ports['pages']}",
+        "gateway_url": f"{_LOOPBACK}:{ports['gateway']}",
     }
     if not external:
-        known = _store.identities(settings.home)
+        known = _identities.identities(settings.home)
         added |= {
             "s3_endpoint": f"127.0.0.1:{ports['store']}",
             "s3_key": known["platform"].key,
@@ -55,7 +57,11 @@ def running_settings(settings: Settings, ports: dict[str, int], *, external: boo
             "s3_region": "us-east-1",
             "robot_s3_key": known["robot"].key,
             "robot_s3_secret": known["robot"].secret,
+            "gateway_s3_key": known["gateway"].key,
+            "gateway_s3_secret": known["gateway"].secret,
         }
+    elif not settings.gateway_s3_key:
+        added |= {"gateway_s3_key": settings.s3_key, "gateway_s3_secret": settings.s3_secret}
     return Settings(**{**settings.model_dump(), **added})
 
 
@@ -73,6 +79,7 @@ def parts(settings: Settings, ports: dict[str, int], *, kind: str) -> list[Part]
         _prefect(settings, ports),
         _ray(settings, ports),
         _pages(settings, ports, after, kind),
+        _gateway(settings, ports, after),
         _worker(settings),
         _serving(settings, ports),
     ]
@@ -80,15 +87,13 @@ def parts(settings: Settings, ports: dict[str, int], *, kind: str) -> list[Part]
 
 def _store_part(settings: Settings, ports: dict[str, int], kind: str) -> Part:
     home = settings.home
-    platform = _store.identities(home)["platform"]
+    platform = _identities.identities(home)["platform"]
 
     def command() -> tuple[list[str], Path]:
         return _store.minio_command(home, ports) if kind == "minio" else _store.seaweedfs_command(home, ports)
 
     def ready() -> str:
-        store = connect(settings)
-        prepare(store)
-        _store.restrict(home, store, kind=kind)
+        _store.restrict(home, make_ready(settings), kind=kind)
         return ""
 
     return Part(
@@ -101,6 +106,14 @@ def _store_part(settings: Settings, ports: dict[str, int], kind: str) -> Part:
         healthy=lambda: _answers(f"{_LOOPBACK}:{ports['store']}/", {200, 403}),
         prepare=ready,
     )
+
+
+def make_ready(settings: Settings, *, patience: float = 15.0) -> S3Store:
+    """Buckets that can be relied on, and the key that robots believe receipts of."""
+    store = connect(settings, patience=patience)
+    prepare(store)
+    publish_receipt_key(store, receipt_key(settings).public_key)
+    return store
 
 
 def _prefect_env(settings: Settings) -> dict[str, str]:
@@ -129,6 +142,7 @@ def _prefect(settings: Settings, ports: dict[str, int]) -> Part:
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,  # other pages in the user's browser may not start flows
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_SERVER_DOCS_VIEW_ENABLED": "false",
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",  # a run behind another one starts soon
         },
         healthy=lambda: _answers(f"{origin}/api/health"),
     )
@@ -141,7 +155,7 @@ def _worker(settings: Settings) -> Part:
         name="worker",
         where=f"work pool `{POOL}`",
         command=lambda: ([sys.executable, "-m", "prefect", *arguments], folder),
-        env=_prefect_env(settings),
+        env=_prefect_env(settings) | {"PREFECT_WORKER_QUERY_SECONDS": "2"},
         healthy=lambda: _worker_is_known(str(settings.prefect_api_url)),
         prepare=lambda: register_deployments(settings),
         after=("prefect",),
@@ -246,7 +260,7 @@ def _ray(settings: Settings, ports: dict[str, int]) -> Part:
 def _pages(settings: Settings, ports: dict[str, int], after: tuple[str, ...], kind: str) -> Part:
     env: dict[str, str] = {}
     if kind != "external":
-        reader = _store.identities(settings.home)["pages"]
+        reader = _identities.identities(settings.home)["pages"]
         env = {
             "DROVER_S3_ENDPOINT": str(settings.s3_endpoint),
             "DROVER_S3_KEY": reader.key,
@@ -261,6 +275,26 @@ def _pages(settings: Settings, ports: dict[str, int], after: tuple[str, ...], ki
         command=lambda: ([sys.executable, "-m", "infra.pages", str(ports["pages"])], settings.home),
         env=OFF | env,
         healthy=lambda: _answers(f"{settings.pages_url}/healthz"),
+        after=after,
+    )
+
+
+def _gateway(settings: Settings, ports: dict[str, int], after: tuple[str, ...]) -> Part:
+    secret = settings.gateway_s3_secret
+    env = {
+        "DROVER_S3_ENDPOINT": settings.s3_endpoint,
+        "DROVER_S3_REGION": settings.s3_region,
+        "DROVER_S3_SECURE": str(settings.s3_secure).lower(),
+        "DROVER_GATEWAY_S3_KEY": settings.gateway_s3_key,
+        "DROVER_GATEWAY_S3_SECRET": secret.get_secret_value() if secret else None,
+        "DROVER_PREFECT_API_URL": settings.prefect_api_url,
+    }
+    return Part(
+        name="gateway",
+        where=str(settings.gateway_url),
+        command=lambda: ([sys.executable, "-m", "infra.gateway", str(ports["gateway"])], settings.home),
+        env=OFF | {name: value for name, value in env.items() if value is not None},
+        healthy=lambda: _answers(f"{settings.gateway_url}/healthz"),
         after=after,
     )
 

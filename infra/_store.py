@@ -6,7 +6,6 @@ import json
 import secrets
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +17,11 @@ from cryptography.x509.oid import NameOID
 from components.contracts.errors import StackError
 from components.storage import S3Store
 
+from . import _grants
 from ._home import write_private
+from ._identities import identities
 
-ROBOT_WRITES = ("inbox", "reports")
-ROBOT_READS = ("receipts", "releases")
-IDENTITIES = ("platform", "robot", "pages")
-"""`platform`: everything. `robot`: writes ROBOT_WRITES, reads ROBOT_READS. `pages`: reads `reports`."""
 _COMPONENTS = ("master", "volume", "filer", "s3", "admin", "worker", "client", "msg_broker", "mq")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """An access key and its secret."""
-
-    key: str
-    secret: str
-
-
-def identities(home: Path) -> dict[str, Identity]:
-    """The three identities; random, made at first start, kept in `<home>/credentials.json`, mode 600.
-
-    Raises:
-        StackError: the file is damaged.
-    """
-    path = home / "credentials.json"
-    if not path.exists():
-        made = {name: {"key": f"{name}-{secrets.token_hex(4)}", "secret": secrets.token_hex(24)} for name in IDENTITIES}
-        write_private(path, json.dumps(made, indent=2))
-    try:
-        return {name: Identity(**fields) for name, fields in json.loads(path.read_text()).items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise StackError(
-            f"{path} is damaged ({error}). It holds the object store's credentials; restore it, or remove it: "
-            "new ones are made at the next start, and everything Drover keeps is still there"
-        ) from None
 
 
 def seaweedfs_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Path]:
@@ -104,28 +74,17 @@ def minio_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Path]:
 
 
 def restrict(home: Path, store: S3Store, *, kind: str) -> None:
-    """What can be said only to a running server. SeaweedFS: a robot's `Write` also deletes, and must not."""
+    """What can be said only to a running server: who may do what."""
     if kind == "minio":
         known = identities(home)
-        make_minio_users(store.endpoint, known["platform"], {name: known[name] for name in ("robot", "pages")})
-        return
-    for bucket in ROBOT_WRITES:
-        statement = {
-            "Effect": "Deny",
-            "Principal": {"AWS": ["arn:aws:iam::000000000000:user/robot"]},
-            "Action": ["s3:DeleteObject"],
-            "Resource": [f"arn:aws:s3:::{bucket}/*"],
-        }
-        policy = {"Version": "2012-10-17", "Statement": [statement]}
-        store.client.set_bucket_policy(bucket_name=bucket, policy=json.dumps(policy))
+        others = {name: identity for name, identity in known.items() if name != "platform"}
+        _grants.make_minio_users(store.endpoint, known["platform"], others)
+    else:
+        _grants.restrict_seaweedfs(store)
 
 
 def _seaweedfs_identities(home: Path) -> dict[str, Any]:
-    actions = {
-        "platform": ["Admin", "Read", "Write", "List", "Tagging"],
-        "robot": [f"Write:{b}" for b in ROBOT_WRITES] + [f"{a}:{b}" for b in ROBOT_READS for a in ("Read", "List")],
-        "pages": ["Read:reports"],
-    }
+    actions = _grants.seaweedfs_actions()
     return {
         "identities": [
             {
@@ -136,44 +95,6 @@ def _seaweedfs_identities(home: Path) -> dict[str, Any]:
             for name, identity in identities(home).items()
         ]
     }
-
-
-def make_minio_users(endpoint: str, root: Identity, users: dict[str, Identity], *, secure: bool = False) -> None:
-    """MinIO users with these names' rights; safe to repeat.
-
-    Args:
-        users: `robot`, `pages` or both.
-
-    Raises:
-        StackError: the server refused.
-    """
-    from minio.credentials import StaticProvider
-    from minio.error import MinioAdminException
-    from minio.minioadmin import MinioAdmin
-
-    admin = MinioAdmin(
-        endpoint=endpoint, credentials=StaticProvider(root.key, root.secret), secure=secure, region="us-east-1"
-    )
-    grants: dict[str, list[tuple[str, tuple[str, ...]]]] = {
-        "robot": [("s3:PutObject", ROBOT_WRITES), ("s3:GetObject", ROBOT_READS), ("s3:ListBucket", ROBOT_READS)],
-        "pages": [("s3:GetObject", ("reports",))],
-    }
-    for name, identity in users.items():
-        statements = [
-            {
-                "Effect": "Allow",
-                "Action": [action],
-                "Resource": [f"arn:aws:s3:::{b}" + ("" if action == "s3:ListBucket" else "/*") for b in buckets],
-            }
-            for action, buckets in grants[name]
-        ]
-        try:
-            admin.user_add(identity.key, identity.secret)
-            admin.policy_add(f"drover-{name}", policy={"Version": "2012-10-17", "Statement": statements})
-            admin.attach_policy([f"drover-{name}"], user=identity.key)
-        except MinioAdminException as error:
-            if "PolicyChangeAlreadyApplied" not in str(error):
-                raise StackError(f"MinIO at {endpoint} refused the {name}'s identity: {error}") from error
 
 
 def _write_security(folder: Path) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 from components.contracts import Settings
 from components.contracts.errors import DroverError, StackError
 from components.contracts.settings import STACK_FILE
-from components.storage import connect, prepare
 
 from . import _home, _parts, _plan, _processes
 
@@ -63,7 +62,7 @@ def _run(settings: Settings, kind: str, stop: threading.Event) -> None:
     ports = _home.choose_ports(settings)
     settings = _plan.running_settings(settings, ports, external=kind == "external")
     if kind == "external":
-        prepare(connect(settings))
+        _plan.make_ready(settings)
     plan = _plan.parts(settings, ports, kind=kind)
     board = _parts.Board()
     try:
@@ -131,7 +130,7 @@ def _is_settled(part: _parts.Part, board: _parts.Board) -> bool:
 
 def _stop_all(plan: list[_parts.Part], keepers: list[_parts.Keeper], stops: dict[str, threading.Event]) -> None:
     """Flows end before what they use: first the worker, then the rest together, then the store."""
-    for wave in (("worker", "serving"), ("prefect", "ray", "pages"), ("store",)):
+    for wave in (("worker", "serving"), ("prefect", "ray", "pages", "gateway"), ("store",)):
         for name in wave:
             if name in stops:
                 stops[name].set()
@@ -159,7 +158,7 @@ def write_stack_file(settings: Settings, kind: str) -> None:
     """For everyone else's `Settings`: where things are, and the keys to them."""
     fields = settings.model_dump(mode="json", exclude={"home"}, exclude_none=True)
     fields = {name: value for name, value in fields.items() if not name.endswith("_port")}
-    for name in ("s3_secret", "robot_s3_secret"):
+    for name in ("s3_secret", "robot_s3_secret", "gateway_s3_secret"):
         secret = getattr(settings, name)
         if secret is not None:
             fields[name] = secret.get_secret_value()

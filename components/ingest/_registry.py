@@ -18,7 +18,7 @@ from ._problems import Refused
 
 MAX_DOCUMENT_BYTES = 64 * 1024
 INVITATION_LIFE = timedelta(hours=24)
-RECEIPT_KEYS = "receipt-keys.json"
+RECEIPT_KEYS = "receipt-keys/published.json"
 """In `models`: the public keys whose receipts count. The platform writes it; the gateway hands it to robots."""
 
 T = TypeVar("T", bound=Frozen)

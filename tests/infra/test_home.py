@@ -10,7 +10,7 @@ import pytest
 
 from components.contracts import Settings
 from components.contracts.errors import StackError
-from infra import _home, _plan, _store, local
+from infra import _home, _identities, _plan, _store, local
 
 
 def test_folder_of_another_layout_is_refused_untouched(settings: Settings, home: Path) -> None:
@@ -82,9 +82,9 @@ def test_damaged_port_memory_is_replaced(home: Path, settings: Settings) -> None
 
 
 def test_credentials_are_random_kept_and_private(tmp_path: Path) -> None:
-    first, second = _store.identities(tmp_path / "a"), _store.identities(tmp_path / "b")
+    first, second = _identities.identities(tmp_path / "a"), _store.identities(tmp_path / "b")
 
-    assert _store.identities(tmp_path / "a") == first
+    assert _identities.identities(tmp_path / "a") == first
     assert first != second
     assert len({identity.secret for identity in (*first.values(), *second.values())}) == 6
     assert stat.S_IMODE((tmp_path / "a" / "credentials.json").stat().st_mode) == 0o600
@@ -94,7 +94,7 @@ def test_damaged_credentials_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "credentials.json").write_text("{")
 
     with pytest.raises(StackError, match=r"credentials.json is damaged .*remove it"):
-        _store.identities(tmp_path)
+        _identities.identities(tmp_path)
 
 
 def test_lock_of_a_killed_holder_is_free(home: Path) -> None:

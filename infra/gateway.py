@@ -1,0 +1,65 @@
+"""The upload gateway as a process: `python -m infra.gateway PORT [HOST]`.
+
+Speaks plain HTTP: on one machine over loopback, beyond it behind a proxy that ends TLS and limits how slowly headers
+may come. Several may run side by side; they share nothing but the store.
+"""
+
+import logging
+import sys
+from datetime import timedelta
+
+import uvicorn
+
+from components.contracts import Settings
+from components.ingest import GatewayLimits, UploadLimits, gateway_app
+from components.storage import connect
+
+from ._ingest_start import IngestStart
+
+_PATIENCE_S = 3.0
+"""With the store; then the robot is told to come again."""
+_CONNECTIONS = 512
+
+
+def main(port: int, host: str = "127.0.0.1") -> None:
+    """Serve until a signal. Another host than loopback is for containers, whose ports are published on loopback.
+
+    Raises:
+        ConfigurationError: no object store, or no key of the gateway's for it.
+    """
+    settings = Settings()
+    outside = settings.model_copy(
+        update={
+            "s3_endpoint": settings.robot_s3_endpoint or settings.s3_endpoint,
+            "s3_secure": settings.s3_secure if settings.robot_s3_secure is None else settings.robot_s3_secure,
+        }
+    )
+    start = IngestStart(settings.prefect_api_url)
+    start.tell()  # an earlier gateway may have ended before it could
+    app = gateway_app(
+        connect(settings, identity="gateway", patience=_PATIENCE_S),
+        links=connect(outside, identity="gateway"),
+        limits=GatewayLimits(uploads=UploadLimits(link_life=timedelta(seconds=settings.upload_link_s))),
+        on_waiting=lambda _robot: start.tell(),
+    )
+    try:
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=32 * 1024,
+        )
+    finally:
+        start.close()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    main(int(sys.argv[1]), *sys.argv[2:3])

@@ -124,12 +124,13 @@ def ingest_inbox() -> IngestSummary:
 
 
 @door("episodes", minutes=5)
-def list_episodes(spec: DatasetSpec) -> list[EpisodeRecord]:
-    """The admitted episodes that the dataset's spec takes."""
-    from components import ingest
+def list_episodes(spec: DatasetSpec) -> tuple[DatasetSpec, list[EpisodeRecord]]:
+    """The admitted episodes that the dataset's spec takes, as people edited them; and the spec with its collection's
+    version."""
+    from components import datasets, ingest
 
-    records = ingest.records(storage.connect(Settings()))
-    return [record for record in records if spec.source in {None, record.summary.source}]
+    store = storage.connect(Settings())
+    return datasets.select(store, spec, ingest.records(store))
 
 
 @door("dataset", minutes=120)

@@ -45,7 +45,7 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
     spec, plan = dataset or DatasetSpec(), plan or TrainingPlan()
     stages = tasks.Stages()
 
-    episodes = tasks.list_episodes(spec)
+    spec, episodes = tasks.list_episodes(spec)
     version = stages.run(tasks.build_dataset, DatasetVersion, spec, episodes)
     members = [
         stages.run(tasks.train_distributed, TrainedMembers, version, plan),

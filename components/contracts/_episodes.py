@@ -85,6 +85,8 @@ class EpisodeSummary(Frozen):
     """Share of frames after frame 0 with a zero action."""
     longest_pause: int | None = None
     """Most zero actions in a row between two movements."""
+    key_counts: dict[str, int] | None = None
+    """Frames after frame 0 by the key that commands their action; `other` where none does."""
 
 
 class EpisodeRecord(Frozen):

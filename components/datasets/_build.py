@@ -26,6 +26,7 @@ from components.contracts.errors import DatasetError, ObjectNotFoundError
 from components.episodes import key_of, mirror_instruction, words
 from components.storage import ObjectStore, put_document, put_once
 
+from ._collections import restrict
 from ._decode import Decoded, decode
 from ._split import assign, recording_order
 
@@ -53,19 +54,21 @@ def build_dataset(
     Args:
         store: Holds the episodes; shards and manifest are written to it.
         spec: What to build.
-        records: Admitted episodes, in any order.
+        records: Admitted episodes as `select` gives them (edited, without the deleted ones), in any order.
         progress: Told after each decoded episode.
         workers: Decoding processes.
 
     Raises:
-        DatasetError: no episodes of the wanted source, too few groups to fill every split, an episode that cannot be
-            decoded, or actions that never vary.
+        DatasetError: no episodes of the wanted source and collection, too few groups to fill every split, an episode
+            that cannot be decoded, or actions that never vary.
         IntegrityError: an episode's bytes are not those that its record names.
     """
-    chosen = {record.file.sha256: record for record in records if spec.source in {None, record.summary.source}}
+    spec, taken = restrict(store, spec, records)
+    chosen = {record.file.sha256: record for record in taken}
     if not chosen:
+        among = f" in collection {spec.collection}" if spec.collection else ""
         raise DatasetError(
-            f"expected episodes of source {spec.source or 'any'}, got none among {len(records)} records; "
+            f"expected episodes of source {spec.source or 'any'}{among}, got none among {len(records)} records; "
             "upload and ingest some first"
         )
     splits = assign(list(chosen.values()), spec)

@@ -38,7 +38,7 @@ def assign(records: Sequence[EpisodeRecord], spec: DatasetSpec) -> dict[str, Spl
             f"a split, got {len(groups)} from {len(ordered)} episodes of {len(sessions)} sessions "
             f"({', '.join(sessions[:5])}); record more sessions, or use split_by='contiguous' for one long recording"
         )
-    chosen = _balanced(groups, spec)
+    chosen = deal(groups, spec.ratios, seed=spec.seed)
     return {
         record.file.sha256: SPLITS[split] for members, split in zip(groups, chosen, strict=True) for record in members
     }
@@ -104,17 +104,26 @@ def _contiguous(ordered: Sequence[EpisodeRecord], spec: DatasetSpec) -> dict[str
     return {record.file.sha256: SPLITS[split] for record, split in zip(ordered, splits, strict=True)}
 
 
-def _balanced(groups: Sequence[Sequence[EpisodeRecord]], spec: DatasetSpec) -> list[int]:
-    """Each group's split: largest groups first to where they are missed most, then moves and swaps while they help."""
+def deal(
+    groups: Sequence[Sequence[EpisodeRecord]], shares: Sequence[float], *, seed: int, by_scenario: bool = True
+) -> list[int]:
+    """Each group's part: largest groups first to where they are missed most, then moves and swaps while they help.
+    No part stays empty where there are as many groups as parts.
+
+    Args:
+        by_scenario: Each part gets its share of every scenario; otherwise of all episodes alone.
+    """
     counts = _scenario_counts(groups)
-    wanted = np.array(spec.ratios)[:, None] * counts.sum(axis=0)
+    if not by_scenario:
+        counts = counts[:, -1:]
+    parts, wanted = len(shares), np.array(shares)[:, None] * counts.sum(axis=0)
 
     def cost(chosen: Sequence[int]) -> float:
         held = np.zeros_like(wanted)
         np.add.at(held, list(chosen), counts)
-        return float((((held - wanted) ** 2) / wanted).sum()) + 1e6 * (3 - len(set(chosen)))
+        return float((((held - wanted) ** 2) / wanted).sum()) + 1e6 * (parts - len(set(chosen)))
 
-    draw = {index: _draw(members, spec.seed) for index, members in enumerate(groups)}
+    draw = {index: _draw(members, seed) for index, members in enumerate(groups)}
     order = sorted(range(len(groups)), key=lambda index: (-counts[index, -1], draw[index]))
     held, chosen = np.zeros_like(wanted), [0] * len(groups)
     for index in order:
@@ -125,19 +134,19 @@ def _balanced(groups: Sequence[Sequence[EpisodeRecord]], spec: DatasetSpec) -> l
     best, improved = cost(chosen), True
     while improved:
         improved = False
-        for trial in _neighbours(chosen, order):
+        for trial in _neighbours(chosen, order, parts):
             if (found := cost(trial)) < best - 1e-9:
                 chosen, best, improved = trial, found, True
                 break
     return chosen
 
 
-def _neighbours(chosen: list[int], order: Sequence[int]) -> Iterator[list[int]]:
+def _neighbours(chosen: list[int], order: Sequence[int], parts: int) -> Iterator[list[int]]:
     """Every assignment that is one move away, or one swap where the groups are few enough to try all pairs."""
     for place, index in enumerate(order):
-        for split in range(len(SPLITS)):
-            if split != chosen[index]:
-                yield _changed(chosen, {index: split})
+        for part in range(parts):
+            if part != chosen[index]:
+                yield _changed(chosen, {index: part})
         for other in order[place + 1 :] if len(order) <= _MOST_SWAPPED else ():
             if chosen[index] != chosen[other]:
                 yield _changed(chosen, {index: chosen[other], other: chosen[index]})

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -125,6 +126,7 @@ class Meter:
         scenario = parts.scenario or (attributes.scenario if attributes.scenario in SCENARIOS else None)
         collected_at = attributes.collected_at or parts.recorded_at
         finite = np.where(np.isfinite(actions), actions, np.nan)
+        keys = Counter(key_of(action) or "other" for action in actions[1:])
         return EpisodeSummary(
             sha256=sha256,
             content_sha256=_content_with(self._content.copy(), actions),
@@ -146,7 +148,8 @@ class Meter:
             non_finite_actions=int((~np.isfinite(actions)).sum()),
             action_min=_extreme(np.fmin.reduce(finite, axis=0)),
             action_max=_extreme(np.fmax.reduce(finite, axis=0)),
-            unknown_key_fraction=_unknown_keys(actions),
+            unknown_key_fraction=keys["other"] / max(keys.total(), 1),
+            key_counts=dict(sorted(keys.items())),
             brightness_mean=self._total / self._values,
             blank_frames=self._blank,
             frozen_frames=sum(bool((actions[index - 1] != 0).any()) for index in self._repeats),
@@ -180,8 +183,3 @@ def _session(robot: str, collected_at: datetime | None) -> str:
 
 def _extreme(values: NDArray[np.float32]) -> tuple[float, float, float] | None:
     return None if np.isnan(values).any() else (float(values[0]), float(values[1]), float(values[2]))
-
-
-def _unknown_keys(actions: NDArray[np.float32]) -> float:
-    later = actions[1:]
-    return sum(key_of(action) is None for action in later) / len(later) if len(later) else 0.0

@@ -1,5 +1,15 @@
-"""Other people's formats: imports into episode files."""
+"""Other people's formats: imports into episode files, exports from them. One file a format; a format's library is
+loaded when the format is used.
 
+What is not covered: ROS 1 bags; rosbag2's own file and message compression; MCAP of other encodings than ROS 2's; depth
+images; several cameras at once; a parser's memory safety (files are read in this process: take what strangers send
+through `ingest`, which reads in a limited one).
+"""
+
+from ._bag import RosOptions
+from ._conversion import Conversion
 from ._donkey import import_donkey
+from ._mcap_write import export_mcap
+from ._ros import import_mcap, import_rosbag2
 
-__all__ = ["import_donkey"]
+__all__ = ["Conversion", "RosOptions", "export_mcap", "import_donkey", "import_mcap", "import_rosbag2"]

@@ -75,6 +75,8 @@ class EpisodeSummary(Frozen):
     """Mean red minus mean blue of the frames' upper, middle and lower third, in levels of 255."""
     sharpness: Spread | None = None
     """Of the frames that have edges: the part of the change across an edge that is between neighbouring pixels."""
+    edgeless_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of frames without enough edges to tell their sharpness."""
     dark_share: Spread | None = None
     """Share of a frame's pixels that are clipped to black."""
     bright_share: Spread | None = None

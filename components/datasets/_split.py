@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from components.contracts import SPLITS, DatasetSpec, EpisodeRecord, EpisodeSummary, Split
 from components.contracts.errors import DatasetError
+from components.episodes import MIRROR_MASK
 
-_NEAR_BITS = 6
-"""Perceptual hashes that differ in no more bits (of 192) count as one room seen twice. Unrelated episodes differ in 40
+_NEAR_BITS = 12
+"""Perceptual hashes that differ in no more bits (of 192) count as one room seen twice. Unrelated episodes differ in 28
 and more."""
 _HASH_BYTES = 24
 _MOST_SWAPPED = 64
-_MIRRORED_BYTE = np.array([255 - int(f"{byte:08b}"[::-1], 2) for byte in range(256)], dtype=np.uint8)
-"""A hash's byte is one row of left-right comparisons: seen in a mirror it runs backwards, and darker is lighter."""
 
 
 def assign(records: Sequence[EpisodeRecord], spec: DatasetSpec) -> dict[str, Split]:
@@ -84,7 +83,7 @@ def _alike(summaries: Sequence[EpisodeSummary]) -> list[tuple[int, int]]:
     hashes = np.frombuffer(bits, dtype=np.uint8).reshape(len(hashed), _HASH_BYTES)
     pairs = []
     for place, row in enumerate(hashes):
-        for seen in (row, _MIRRORED_BYTE[row]):
+        for seen in (row, row ^ MIRROR_MASK):
             distances = np.bitwise_count(hashes[:place] ^ seen).sum(axis=1)
             pairs += [(hashed[place], hashed[other]) for other in np.flatnonzero(distances <= _NEAR_BITS)]
     return pairs

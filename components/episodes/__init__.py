@@ -6,19 +6,20 @@ and follows whatever links HDF5 follows; uploads go through `ingest` first. Time
 
 from ._episode import EVENTS, Episode, EpisodeAttributes
 from ._frames import resize_frame
-from ._hdf5 import read_episode
+from ._hash import MIRROR_MASK, hash_distance, perceptual_hash
+from ._hdf5 import file_attributes, read_episode
 from ._instructions import MAX_TOKENS, instruction_for, mirror_instruction, tokenize, words
 from ._journal import SUFFIX as JOURNAL_SUFFIX
 from ._keys import KEYS, key_of, mirror_actions
-from ._measure import Meter, content_digest, hash_distance, measure, perceptual_hash
-from ._names import DISTANCES, PATTERNS, SCENARIOS, EpisodeNameParts, make_name, mirror_scenario, parse_name
+from ._measure import Meter, content_digest, measure
+from ._names import DISTANCES, PATTERNS, POSITIONS, SCENARIOS, EpisodeNameParts, make_name, mirror_scenario, parse_name
 from ._writer import EpisodeWriter, recover
 from .formats import import_donkey
 
 __all__ = [
-    "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "PATTERNS", "SCENARIOS",
+    "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "MIRROR_MASK", "PATTERNS", "POSITIONS", "SCENARIOS",
     "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter", "Meter",
-    "content_digest", "hash_distance", "import_donkey", "instruction_for", "key_of", "make_name", "measure",
-    "mirror_actions", "mirror_instruction", "mirror_scenario", "parse_name", "perceptual_hash", "read_episode",
+    "content_digest", "file_attributes", "hash_distance", "import_donkey", "instruction_for", "key_of", "make_name",
+    "measure", "mirror_actions", "mirror_instruction", "mirror_scenario", "parse_name", "perceptual_hash", "read_episode",
     "recover", "resize_frame", "tokenize", "words",
 ]  # fmt: skip

@@ -31,6 +31,8 @@ class EpisodeAttributes(Frozen):
     """Simulated episodes: the camera that drew them."""
     scenario: _Text | None = None
     """Attribute `obstacle_layout_type`."""
+    position: _Text | None = None
+    """Of the obstacle, seen from the robot: left, center or right."""
     time_period: _Text | None = None
     action_chunk_size: Annotated[int, Field(ge=1, le=10_000)] = 8
     total_duration_s: float | None = None

@@ -31,6 +31,7 @@ _ATTRIBUTES = {
     "source": "source",
     "renderer": "renderer",
     "obstacle_layout_type": "scenario",
+    "position": "position",
     "time_period": "time_period",
     "action_chunk_size": "action_chunk_size",
     "total_duration": "total_duration_s",
@@ -53,13 +54,22 @@ def read_episode(path: Path, *, max_bytes: int = MAX_BYTES) -> Episode:
         with h5py.File(path, "r") as file:
             images, actions, events = (_dataset(file, name) for name in ("images", "actions", "action_event_types"))
             _check_shapes(path, images, actions, events, max_bytes)
-            attributes = attributes_from(_plain(file.attrs), fallback_name=path.stem)
+            attributes = file_attributes(file, fallback_name=path.stem)
             frames: NDArray[np.uint8] = images[...]
             if attributes.colour_order == "bgr":
                 swap_red_and_blue(frames)
             return Episode(frames, actions[...].astype(np.float32), _texts(events[...]), attributes)
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
         raise EpisodeError("unreadable", f"{path.name}: expected an HDF5 episode file, but: {error}") from None
+
+
+def file_attributes(file: h5py.File, *, fallback_name: str) -> EpisodeAttributes:
+    """What an open file says about itself; whatever is missing or makes no sense is absent.
+
+    Raises:
+        EpisodeError: rule `name`: neither the file nor `fallback_name` gives one.
+    """
+    return attributes_from(_plain(file.attrs), fallback_name=fallback_name)
 
 
 def swap_red_and_blue(frames: NDArray[np.uint8]) -> None:

@@ -11,18 +11,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.contracts import EpisodeSummary, FrameSpec
+from components.contracts import EpisodeSummary
 from components.contracts.errors import EpisodeError
 
 from ._episode import Episode, EpisodeAttributes
-from ._frames import resize_frame
+from ._hash import frame_hash, hashed_frames
 from ._instructions import instruction_for
 from ._keys import key_of
-from ._names import SCENARIOS, parse_name
+from ._names import SCENARIOS, parse_name, parse_position
+from ._quality import FrameQuality, driving_summary, frame_quality, frames_summary
 
 _SAMPLED_SIDE = 90
 _BLANK_DEVIATION = 2.0
 """Standard deviation of a frame's values, of 255."""
+_QUALITY_FRAMES = 60
+"""Of long recordings, as many frames at most are looked at for sharpness, exposure and colour."""
 
 ColourOrder = Literal["bgr", "rgb"]
 
@@ -41,17 +44,6 @@ def content_digest(images: NDArray[np.uint8], actions: NDArray[np.float32]) -> s
     return _content_with(digest, actions)
 
 
-def perceptual_hash(images: NDArray[np.uint8]) -> str:
-    """Difference hash of the first, middle and last frame: 3 x 64 bits, 48 hex digits. A bit says whether a cell of an
-    8x8 grid is darker than its right neighbour. Blind to the colours' order."""
-    return b"".join(_frame_hash(images[index]) for index in _hashed(len(images))).hex()
-
-
-def hash_distance(one: str, other: str) -> int:
-    """Bits in which two perceptual hashes differ: 0 to 192."""
-    return (int(one, 16) ^ int(other, 16)).bit_count()
-
-
 def measure(episode: Episode, *, sha256: str, robot: str, name: str | None = None) -> EpisodeSummary:
     """Measure an episode that is in memory. See `Meter`."""
     meter = Meter(episode.images.shape, colour_order="rgb")
@@ -65,7 +57,8 @@ def measure(episode: Episode, *, sha256: str, robot: str, name: str | None = Non
 class Meter:
     """Measures an episode frame by frame.
 
-    Brightness and blankness are of every n-th row and column (about 90 each); the rest is exact.
+    Brightness and blankness are of every n-th row and column (about 90 each); sharpness, exposure and colour of some
+    lines of at most 60 frames; the rest is exact.
 
     Args:
         shape: (T, H, W, 3) of all its frames.
@@ -79,6 +72,8 @@ class Meter:
         self._seen = 0
         self._values = self._total = self._blank = 0
         self._hashes: dict[int, bytes] = {}
+        self._qualities: list[FrameQuality] = []
+        self._every = -(-shape[0] // _QUALITY_FRAMES)
         self._last: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
         self._repeats: list[int] = []
         """Frames equal to their predecessor."""
@@ -92,8 +87,10 @@ class Meter:
         self._total += int(sample.sum(dtype=np.int64))
         self._values += sample.size
         self._blank += float(sample.std(dtype=np.float32)) < _BLANK_DEVIATION
-        if self._seen in _hashed(self._shape[0]):
-            self._hashes[self._seen] = _frame_hash(frame)
+        if self._seen % self._every == 0:
+            self._qualities.append(frame_quality(frame if self._order == "rgb" else frame[..., ::-1]))
+        if self._seen in hashed_frames(self._shape[0]):
+            self._hashes[self._seen] = frame_hash(frame)
         if self._last and np.array_equal(sample, self._last[1]) and np.array_equal(frame, self._last[0]):
             self._repeats.append(self._seen)
         self._last = frame, sample
@@ -153,7 +150,12 @@ class Meter:
             brightness_mean=self._total / self._values,
             blank_frames=self._blank,
             frozen_frames=sum(bool((actions[index - 1] != 0).any()) for index in self._repeats),
-            perceptual_hash=b"".join(self._hashes[index] for index in _hashed(self._seen)).hex(),
+            perceptual_hash=b"".join(self._hashes[index] for index in hashed_frames(self._seen)).hex(),
+            position=parse_position(name, attributes.position),
+            colour_order=attributes.colour_order,
+            colour_basis="stated" if "colour_order" in attributes.model_fields_set else "unknown",
+            **frames_summary(self._qualities),
+            **driving_summary(actions),
         )
 
 
@@ -164,16 +166,6 @@ def _content_of(shape: tuple[int, ...]) -> "hashlib._Hash":
 def _content_with(frames: "hashlib._Hash", actions: NDArray[np.float32]) -> str:
     frames.update(np.ascontiguousarray(actions, dtype="<f4").data)
     return frames.hexdigest()
-
-
-def _hashed(count: int) -> tuple[int, int, int]:
-    return 0, count // 2, count - 1
-
-
-def _frame_hash(frame: NDArray[np.uint8]) -> bytes:
-    rows, columns = max(1, frame.shape[0] // 72), max(1, frame.shape[1] // 72)
-    grey = resize_frame(np.ascontiguousarray(frame[::rows, ::columns]), FrameSpec(width=9, height=8)).sum(axis=2)
-    return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()
 
 
 def _session(robot: str, collected_at: datetime | None) -> str:

@@ -12,6 +12,10 @@ SCENARIOS: tuple[str, ...] = (
 
 PATTERNS = ("core", "variant")
 DISTANCES = ("close", "medium", "far")
+POSITIONS = ("left", "center", "right")
+"""Of the obstacle, seen from the robot where it starts."""
+
+_POSITION_WORDS = {"left": "left", "right": "right"} | dict.fromkeys(("center", "centre", "middle"), "center")
 
 _NAME = re.compile(
     r"^episode_(?P<day>\d{8})_(?P<time>\d{6})"
@@ -41,6 +45,19 @@ def parse_name(name: str) -> EpisodeNameParts:
     except ValueError:
         recorded_at = None
     return EpisodeNameParts(recorded_at, match["scenario"], match["pattern"], match["distance"])
+
+
+def parse_position(name: str, stated: str | None = None) -> str | None:
+    """The obstacle's position: what the file states, or else a part of the name after pattern and distance, such as
+    `..._core_medium_center`; `centre` and `middle` count too. None where neither tells."""
+    match = _NAME.match(name.removesuffix(".h5"))
+    rest = match["rest"] if match and match["pattern"] else None
+    for text in (stated, rest):
+        said = re.split(r"[^a-z]+", (text or "").lower())
+        found = {_POSITION_WORDS[word] for word in said if word in _POSITION_WORDS}
+        if len(found) == 1:
+            return found.pop()
+    return None
 
 
 def make_name(

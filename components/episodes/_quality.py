@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_LINES = 36
+_LINES = 24
 """Full-resolution lines of a frame that are looked at, along each side."""
 _EDGE = 40
 """Levels of 255 within a stretch that make it an edge: shading and noise stay below."""
@@ -45,18 +45,17 @@ def frame_quality(frame: NDArray[np.uint8]) -> FrameQuality:
     Whole rows and columns are read, never every n-th pixel of one: a subsample would be sharp whatever the frame is.
     """
     height, width = frame.shape[:2]
-    rows = frame[_spaced(height)]
-    columns = frame[:, _spaced(width), 1].T
-    along, across = _sharpness(rows[..., 1]), _sharpness(columns)
+    # A plane each: numpy is an order of magnitude faster on these than along an axis of three.
+    rows = np.ascontiguousarray(frame[_spaced(height)].transpose(2, 0, 1))
+    along, across = _sharpness(rows[1]), _sharpness(frame[:, _spaced(width), 1].T)
     known = [value for value in (along, across) if value is not None]
-    thirds = np.array_split(rows, 3) if len(rows) >= 3 else [rows] * 3
-    warmth = [float(part[..., 0].mean(dtype=np.float32) - part[..., 2].mean(dtype=np.float32)) for part in thirds]
-    pixels = rows.shape[0] * rows.shape[1]
+    red, green, blue = rows
+    lowest, highest = np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
     return FrameQuality(
         sharpness=min(known) if known else None,  # shaken sideways, upright edges alone are soft
-        dark=float(np.count_nonzero(rows.max(axis=2) <= _DARK)) / pixels,
-        bright=float(np.count_nonzero(rows.min(axis=2) >= _BRIGHT)) / pixels,
-        warmth=(warmth[0], warmth[1], warmth[2]),
+        dark=float(np.count_nonzero(highest <= _DARK)) / highest.size,
+        bright=float(np.count_nonzero(lowest >= _BRIGHT)) / lowest.size,
+        warmth=_warmth(red, blue),
     )
 
 
@@ -65,22 +64,30 @@ def _spaced(length: int) -> slice:
     return slice(step // 2, None, step)
 
 
+def _warmth(red: NDArray[np.uint8], blue: NDArray[np.uint8]) -> tuple[float, float, float]:
+    lines = (red.sum(axis=1, dtype=np.int64) - blue.sum(axis=1, dtype=np.int64)) / red.shape[1]
+    upper, middle, lower = np.array_split(np.resize(lines, max(3, len(lines))), 3)
+    return float(upper.mean()), float(middle.mean()), float(lower.mean())
+
+
 def _sharpness(lines: NDArray[np.uint8]) -> float | None:
     """Of lines (N, L): cut into stretches; in each with an edge, the largest step over the whole range; of those the
     upper quartile, because a frame is blurred when even its best edges are soft."""
-    count, length = lines.shape
+    length = lines.shape[1]
     stretch = min(32, max(8, length // 40))
     usable = length // stretch * stretch
     if usable == 0:
         return None
-    parts = np.ascontiguousarray(lines[:, :usable]).reshape(count * (usable // stretch), stretch)
-    low, high = parts.min(axis=1), parts.max(axis=1)
-    edges = np.flatnonzero(high - low >= _EDGE)
+    # (stretch, parts): least and most over the first axis go through memory in one sweep
+    parts = np.ascontiguousarray(lines[:, :usable].reshape(-1, stretch).T)
+    spans = parts.max(axis=0) - parts.min(axis=0)
+    edges = np.flatnonzero(spans >= _EDGE)
     if len(edges) < _EDGES:
         return None
-    found = parts[edges].astype(np.int16)
-    steps = np.abs(np.diff(found, axis=1)).max(axis=1)
-    return float(np.percentile(steps / (high - low)[edges], 75))
+    found = parts[:, edges]
+    steps = (np.maximum(found[1:], found[:-1]) - np.minimum(found[1:], found[:-1])).max(axis=0)
+    ratios = np.sort(steps / spans[edges])
+    return float(ratios[int(0.75 * (len(ratios) - 1))])
 
 
 def frames_summary(measured: Iterable[FrameQuality]) -> dict[str, Any]:
@@ -89,6 +96,7 @@ def frames_summary(measured: Iterable[FrameQuality]) -> dict[str, Any]:
     sharp = [frame.sharpness for frame in frames if frame.sharpness is not None]
     return {
         "sharpness": _spread(sharp),
+        "edgeless_fraction": (len(frames) - len(sharp)) / len(frames) if frames else None,
         "dark_share": _spread([frame.dark for frame in frames]),
         "bright_share": _spread([frame.bright for frame in frames]),
         "warmth": tuple(np.mean([frame.warmth for frame in frames], axis=0).round(3).tolist()) if frames else None,

@@ -20,17 +20,19 @@ class Limits(Frozen):
     """Decoded size of a file's datasets, as declared: 194 frames of 1280x720."""
     ratio: Annotated[float, Field(gt=1)] = 1100.0
     """Declared size over file size. Deflate cannot reach more than 1032, so a larger one declares what is not there."""
-    chunk_bytes: Annotated[int, Field(ge=1)] = 64 * MIB
+    chunk_bytes: Annotated[int, Field(ge=1)] = 32 * MIB
+    """Of one chunk, and of one frame, decoded: some of them are in memory at a time, the whole file never is."""
     frames: Annotated[int, Field(ge=1)] = 10_000
     side: Annotated[int, Field(ge=1)] = 8192
     """Pixels along a frame's longer side."""
     attributes: Annotated[int, Field(ge=1)] = 64
     attribute_bytes: Annotated[int, Field(ge=1)] = 4096
     text_bytes: Annotated[int, Field(ge=1)] = 256
-    """One event type, where its type has a fixed size."""
+    """One event type."""
 
-    memory_bytes: Annotated[int, Field(ge=1)] = 2048 * MIB
-    """Address space of the parsing process."""
+    memory_bytes: Annotated[int, Field(ge=1)] = 300_000_000
+    """Address space of the parsing process: code, libraries and all (150 MB before it opens a file). What it really
+    occupies is less."""
     cpu_s: Annotated[int, Field(ge=1)] = 60
     """Processor time for one file."""
     wall_s: Annotated[float, Field(gt=0)] = 120.0

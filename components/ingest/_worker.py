@@ -1,9 +1,10 @@
-"""The process that opens uploads: `python -I -m components.ingest._worker LIMITS`.
+"""The process that opens uploads. `_process` starts it.
 
 Reads one JSON line a file on standard input, answers one JSON line a file on standard output. It limits itself before
 it opens the first file; whoever started it holds the clock and kills it.
 
-What is not covered: system calls that the limits below do not forbid. Run the platform in a container for more.
+What is not covered: it may read any file that its user may, one at a time, and has nowhere to tell of it but its
+answer. Run the platform in a container, or as a user of its own, for more.
 """
 
 import json
@@ -13,34 +14,41 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+
 from components.contracts import EpisodeSummary
 from components.contracts.errors import EpisodeError
-from components.episodes import measure, read_episode
+from components.episodes import Meter, file_attributes
 
+from ._decode import frames
 from ._limits import Limits
-from ._structure import RefusedError, bursting_chunk, scan
-
-READY = {"ready": True}
+from ._sandbox import deny_system_calls
+from ._structure import RefusedError, scanned
 
 
 def main() -> None:
     """Serve until standard input ends."""
     limits = Limits.parse(sys.argv[1], source="the worker's command line")
-    _confine(limits)
-    _answer(READY)
+    _answer({"ready": True, "unconfined": _confine(limits)})
     for line in sys.stdin:
         _allow_processor_time(limits.cpu_s)
         _answer(_judge(json.loads(line), limits))
 
 
-def _confine(limits: Limits) -> None:
-    """One file open beside the three standard streams: a file that names another one cannot have it opened."""
+def _confine(limits: Limits) -> str | None:
+    """One file open beside the three standard streams: a file that names another one cannot have it opened.
+
+    Returns:
+        None, or why system calls could not be denied.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     os.closerange(3, 256)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))
+    return deny_system_calls()
 
 
 def _allow_processor_time(seconds: int) -> None:
@@ -64,24 +72,30 @@ def _judge(job: dict[str, Any], limits: Limits) -> dict[str, Any]:
 
 
 def _summary(job: dict[str, Any], limits: Limits) -> EpisodeSummary:
-    path = Path(job["path"])
-    scan(path, limits)
-    try:
-        episode = read_episode(path, max_bytes=limits.logical_bytes)
-    except EpisodeError as error:
-        if error.rule == "unreadable" and (chunk := bursting_chunk(path)):
-            raise RefusedError("bomb", "chunks that inflate to what they declare", f"more in {chunk}") from None
-        raise
-    if episode.attributes.robot not in {None, job["robot"]}:
-        expected = f"an episode of {job['robot']}, under whose prefix it came"
-        raise RefusedError("robot-mismatch", expected, str(episode.attributes.robot))
-    return measure(episode, sha256=job["sha256"], robot=job["robot"], name=job["name"])
+    with scanned(Path(job["path"]), limits) as file:
+        attributes = file_attributes(file, fallback_name=job["name"])
+        if attributes.robot not in {None, job["robot"]}:
+            expected = f"an episode of {job['robot']}, under whose prefix it came"
+            raise RefusedError("robot-mismatch", expected, str(attributes.robot))
+        actions = file["actions"][...].astype(np.float32)
+        events = _events(file["action_event_types"], limits)
+        meter = Meter(file["images"].shape, colour_order=attributes.colour_order)
+        for frame in frames(file["images"], limits):
+            meter.add(frame)
+    return meter.summary(actions, events, attributes, sha256=job["sha256"], robot=job["robot"], name=job["name"])
+
+
+def _events(dataset: h5py.Dataset, limits: Limits) -> tuple[str, ...]:
+    """One at a time: texts of any length may all be the same one, stored once."""
+    texts = []
+    for index in range(len(dataset)):
+        value: bytes = dataset[index]
+        if len(value) > limits.text_bytes:
+            raise RefusedError("bomb", f"event types of at most {limits.text_bytes} bytes", f"{len(value)} bytes")
+        texts.append(value.decode("utf-8"))
+    return tuple(texts)
 
 
 def _answer(answer: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -325,7 +325,7 @@ def test_evil_files_among_good_ones_are_each_refused_by_their_rule(
         if index % 10 == 0:
             upload(record(f"good{index}", seed=index))
 
-    limits = ingest.Limits(wall_s=20, memory_bytes=1024 * 2**20)
+    limits = ingest.Limits(wall_s=20)
     candidates = ingest.inspect_inbox(store, limits=limits)
 
     found = {item.name: item.finding.rule if item.finding else None for item in candidates}

@@ -1,7 +1,9 @@
 """The limits hold for a process that misbehaves: scripts that stand in for a parser taken over by a file."""
 
+import errno
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -10,20 +12,22 @@ import pytest
 
 from components.contracts.errors import ConfigurationError
 from components.ingest import Limits
-from components.ingest._process import ParsingProcess, StoppedError
+from components.ingest._process import BARE_ROOM, ParsingProcess, StoppedError
 
-CONFINED = """
+CONFINED = (
+    BARE_ROOM
+    + """
 import sys, os
 from components.ingest._limits import Limits
-from components.ingest._worker import _confine, _allow_processor_time, _answer, READY
+from components.ingest._worker import _confine, _allow_processor_time, _answer
 import h5py, numpy
 limits = Limits.parse(sys.argv[1], source="test")
-_confine(limits)
-_answer(READY)
+_answer(dict(ready=True, unconfined=_confine(limits)))
 for line in sys.stdin:
     _allow_processor_time(limits.cpu_s)
     {body}
 """
+)
 JOB = {"path": "/nowhere", "sha256": "0" * 64, "robot": "r1", "name": "e"}
 
 
@@ -68,7 +72,7 @@ def test_answer_that_is_no_json_is_refused() -> None:
 
 def test_memory_beyond_the_limit_is_not_given() -> None:
     body = "\n    ".join(["try: bytearray(2**30)", "except MemoryError: _answer({'refused': True})"])
-    parser = process(body, memory_bytes=900 * 2**20)
+    parser = process(body, memory_bytes=300_000_000)
     try:
         assert parser.ask(JOB) == {"refused": True}
     finally:
@@ -108,6 +112,49 @@ def test_process_writes_no_file_and_sees_no_environment(tmp_path: Path, monkeypa
         assert parser.ask(JOB) == {"secrets": []}
     finally:
         parser.close()
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "socket.create_connection(('127.0.0.1', {port}))",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "socket.socket(socket.AF_UNIX)",
+        "socket.socket(fileno=0).sendto(b'x', ('127.0.0.1', {port}))",
+        "subprocess.run(['/bin/true'])",
+        "os.fork()",
+        "os.execv('/bin/true', ['/bin/true'])",
+        "os.kill(os.getppid(), 0)",
+        "resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)",
+        "os.unlink({file!r})",
+        "os.rename({file!r}, {file!r} + '2')",
+        "os.truncate({file!r}, 0)",
+        "open({file!r}, 'r+')",
+        "open({file!r}, 'w')",
+        "os.chmod({file!r}, 0o777)",
+        "os.mkfifo({file!r} + '2')",
+    ],
+)
+def test_process_reaches_no_network_no_process_and_no_file_but_to_read(attempt: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        line = attempt.format(port=server.getsockname()[1], file=str(file))
+        body = [f"try: _answer({{'did': repr({line})}})", "except OSError as error: _answer({'refused': error.errno})"]
+        parser = process("import socket, subprocess, resource\n    " + "\n    ".join(body))
+        try:
+            assert parser.ask(JOB) == {"refused": errno.EPERM}
+        finally:
+            parser.close()
+    assert file.read_text() == "kept"
+
+
+def test_process_without_a_list_of_system_calls_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    script = 'import sys; print(\'{"ready": true, "unconfined": "no seccomp"}\', flush=True); sys.stdin.read()'
+    parser = ParsingProcess(Limits(), command=[sys.executable, "-c", script])
+    parser.start()
+    parser.close()
+    assert "no seccomp" in caplog.text
 
 
 def test_process_that_cannot_start_is_the_platforms_fault_not_the_files() -> None:

@@ -17,7 +17,7 @@ data that must be gone there is no door yet. Who edits is who they say they are.
 """
 
 from ._build import Progress, build_dataset, open_dataset
-from ._catalogue import Entry, EpisodeFilter, catalogue, choose, find_dataset, find_episode
+from ._catalogue import Entry, EpisodeFilter, catalogue, choose, find_dataset, find_episode, rules_warned
 from ._collections import (
     EVERYTHING,
     collections,
@@ -37,5 +37,5 @@ __all__ = [
     "EVERYTHING", "DatasetPlace", "Entry", "EpisodeFigures", "EpisodeFilter", "EpisodeFrames", "EpisodePlaces",
     "Progress", "build_dataset", "catalogue", "choose", "collections", "curate", "edit_episode", "edit_history",
     "figures", "find_dataset", "find_episode", "keep_collection", "load_split", "merge_collections",
-    "open_collection", "open_dataset", "places_of", "select", "split_collection",
+    "open_collection", "open_dataset", "places_of", "rules_warned", "select", "split_collection",
 ]  # fmt: skip

@@ -10,12 +10,14 @@ from components.contracts.errors import ConfigurationError
 
 from . import _episode_tables as tables
 from ._console import console
-from ._episode_filter import filtered
-from ._episodes import Author, Json, app, chosen_by, everything, who
+from ._episode_filter import filtered, one_of
+from ._episodes import Author, Ids, Json, everything, named_or_filtered, who
 
 if TYPE_CHECKING:
     from components.contracts import Collection
     from components.datasets import Entry, EpisodeFilter
+
+app = typer.Typer()
 
 Into = Annotated[str, typer.Option(help="The collection that is made, or gets its next version.")]
 
@@ -36,24 +38,28 @@ def list_collections(*, as_json: Json = False) -> None:
 @filtered
 def collect(
     name: Annotated[str, typer.Argument(help="The collection that is made, or gets its next version.")],
+    episodes: Ids = None,
     *,
     wanted: "EpisodeFilter",
     add: Annotated[bool, typer.Option("--add", help="To what it has.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="From what it has.")] = False,
     author: Author = None,
 ) -> None:
-    """Make a collection of the episodes that the filters let through."""
+    """Make a collection of the episodes that are named, or that the filters let through."""
     from components import datasets
 
     if add and remove:
         raise ConfigurationError("expected --add or --remove, got both; use one of them")
-    store, entries, chosen = chosen_by(wanted)
+    store, entries, chosen = named_or_filtered(episodes, wanted)
     listed = {entry.sha256 for entry in chosen}
-    origin = wanted.model_dump_json(exclude_defaults=True)
+    said = wanted.model_dump(mode="json", exclude_defaults=True)
+    origin = (
+        f"{len(episodes)} named" if episodes else ", ".join(f"{key} {value}" for key, value in said.items()) or "all"
+    )
     if add or remove:
         before = datasets.open_collection(store, name)
         listed = listed | set(before.episodes) if add else set(before.episodes) - listed
-        origin = f"{before.ref} {'with' if add else 'without'} {origin}"
+        origin = f"{before.ref} {'and' if add else 'without'} {origin}"
     _tell(entries, [datasets.keep_collection(store, name, listed, origin=origin, by=who(author))])
 
 
@@ -77,7 +83,7 @@ def split(
     *,
     into: Annotated[list[str], typer.Option(help="A part and its share, e.g. train=0.8. At least two.")],
     by: Annotated[
-        str, typer.Option(help="What each part gets its share of: every scenario, or whole sessions.")
+        str, typer.Option(help="Each part's share is of every scenario, or of all episodes: scenario or session.")
     ] = "scenario",
     seed: Annotated[int, typer.Option(min=0, help="Decides where the balance does not.")] = 0,
     author: Author = None,
@@ -85,19 +91,11 @@ def split(
     """Deal a collection's episodes to several. A robot's session, and episodes that look alike, stay together."""
     from components import datasets
 
-    if by not in {"scenario", "session"}:
-        raise ConfigurationError(f"--by: expected scenario or session, got {by!r}")
+    balance = one_of("--by", by, ("scenario", "session"))
     store, entries = everything()
     records = [entry.record for entry in entries]
-    parts = datasets.split_collection(
-        store,
-        source,
-        records,
-        _shares(into),
-        balance=by,
-        seed=seed,
-        by=who(author),  # type: ignore[arg-type]
-    )
+    shares = _shares(into)
+    parts = datasets.split_collection(store, source, records, shares, balance=balance, seed=seed, by=who(author))
     _tell(entries, parts)
 
 

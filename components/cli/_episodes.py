@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Admitted episodes: look, correct, leave out, and group them.")
 
+_SHOWN = 20
+"""As many episodes are told one by one when several are edited."""
+
 Ids = Annotated[
     list[str] | None, typer.Argument(help="How its SHA-256 begins, robot/name, or its name.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="For machines, on standard output.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why, for whoever reads the history.")]
-Author = Annotated[str | None, typer.Option(help="Who decides. [default: the user's name]", show_default=False)]
+Author = Annotated[str | None, typer.Option(help="Who decides. (default: the user's name)", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -94,7 +97,7 @@ def edit(
     if instruction is None and scenario is None:
         raise ConfigurationError("expected --instruction or --scenario, got neither; say what to correct")
     store, entries = everything()
-    found = _named(entries, episodes)
+    found = named(entries, episodes)
     _edit(store, found, {"instruction": instruction, "scenario": scenario, "reason": reason, "by": who(author)})
 
 
@@ -104,9 +107,7 @@ def delete(
     episodes: Ids = None, *, wanted: "EpisodeFilter", reason: Reason, author: Author = None, yes: Yes = False
 ) -> None:
     """Leave episodes out of every dataset that is built from now on. No byte is removed; `restore` takes it back."""
-    store, found = _named_or_filtered(episodes, wanted)
-    _confirm(found, "delete", yes=yes, named=bool(episodes))
-    _edit(store, found, {"excluded": True, "reason": reason, "by": who(author)})
+    _exclude(episodes, wanted, excluded=True, reason=reason, by=who(author), yes=yes)
 
 
 @app.command("restore")
@@ -115,9 +116,9 @@ def restore(
     episodes: Ids = None, *, wanted: "EpisodeFilter", reason: Reason, author: Author = None, yes: Yes = False
 ) -> None:
     """Take a deletion back."""
-    store, found = _named_or_filtered(episodes, wanted.model_copy(update={"excluded": "only"}))
-    _confirm(found, "restore", yes=yes, named=bool(episodes))
-    _edit(store, found, {"excluded": False, "reason": reason, "by": who(author)})
+    if not episodes:
+        wanted = wanted.model_copy(update={"excluded": "only"})
+    _exclude(episodes, wanted, excluded=False, reason=reason, by=who(author), yes=yes)
 
 
 def who(author: str | None) -> str:
@@ -145,7 +146,7 @@ def chosen_by(wanted: "EpisodeFilter") -> "tuple[ObjectStore, list[Entry], list[
     return store, entries, datasets.choose(store, entries, wanted)
 
 
-def _named(entries: "Sequence[Entry]", episodes: list[str] | None) -> "list[Entry]":
+def named(entries: "Sequence[Entry]", episodes: list[str] | None) -> "list[Entry]":
     """Each episode once, in the order in which they were named."""
     from components import datasets
 
@@ -155,27 +156,32 @@ def _named(entries: "Sequence[Entry]", episodes: list[str] | None) -> "list[Entr
     return list({entry.sha256: entry for entry in found}.values())
 
 
-def _named_or_filtered(episodes: list[str] | None, wanted: "EpisodeFilter") -> "tuple[ObjectStore, list[Entry]]":
-    said = wanted.model_dump(exclude_defaults=True, exclude={"excluded"})
-    if episodes and said:
-        raise ConfigurationError(
-            f"expected episodes or filters, got both (filters: {', '.join(said)}); use one of them"
-        )
-    if episodes:
-        store, entries = everything()
-        return store, _named(entries, episodes)
-    if not said:
-        raise ConfigurationError("expected episodes, or filters such as --session, got neither; say which are meant")
-    store, _, chosen = chosen_by(wanted)
-    return store, chosen
+def named_or_filtered(
+    episodes: list[str] | None, wanted: "EpisodeFilter"
+) -> "tuple[ObjectStore, list[Entry], list[Entry]]":
+    """The store, all episodes, and those that are named, or that the filter lets through."""
+    said = ", ".join(wanted.model_dump(exclude_defaults=True))
+    if not episodes:
+        return chosen_by(wanted)
+    if said:
+        raise ConfigurationError(f"expected episodes or filters, got both (filters: {said}); use one of them")
+    store, entries = everything()
+    return store, entries, named(entries, episodes)
 
 
-def _confirm(found: "Sequence[Entry]", verb: str, *, yes: bool, named: bool) -> None:
+def _exclude(
+    episodes: list[str] | None, wanted: "EpisodeFilter", *, excluded: bool, reason: str, by: str, yes: bool
+) -> None:
+    verb = "delete" if excluded else "restore"
+    if not episodes and not wanted.model_dump(exclude_defaults=True, exclude={"excluded"}):
+        raise ConfigurationError(f"expected episodes, or filters such as --session, got neither; say what to {verb}")
+    store, _, found = named_or_filtered(episodes, wanted)
     if not found:
         raise ConfigurationError(f"no episode is as the filters say: nothing to {verb}")
-    if not named and not yes:
-        tables.show_entries(found[:20])
+    if not episodes and not yes:
+        tables.show_entries(found[:_SHOWN])
         typer.confirm(f"{verb} {len(found)} episodes?", abort=True)
+    _edit(store, found, {"excluded": excluded, "reason": reason, "by": by})
 
 
 def _edit(store: "ObjectStore", found: "Sequence[Entry]", fields: dict[str, Any]) -> None:
@@ -185,8 +191,8 @@ def _edit(store: "ObjectStore", found: "Sequence[Entry]", fields: dict[str, Any]
     for entry in found:
         made = datasets.edit_episode(store, entry.record, **fields)
         written += made is not None
-        if len(found) <= 20:
+        if len(found) <= _SHOWN:
             console.print(f"{entry.sha256[:12]} {entry.title}: ", end="", highlight=False)
             console.print(tables.edit_line(made) if made else "as asked for already, nothing written", markup=False)
-    if len(found) > 20:
+    if len(found) > _SHOWN:
         console.print(f"{written:,} edited, {len(found) - written:,} were as asked for already")

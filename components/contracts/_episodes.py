@@ -82,7 +82,7 @@ class EpisodeSummary(Frozen):
     bright_share: Spread | None = None
     """Share of a frame's pixels that are clipped to white."""
     side: float | None = None
-    """How far the driven path bulges to the left (+) or right (-) of the line from start to end, over its length."""
+    """How far to the left (+) or right (-) of straight on the driven path runs, over its length."""
     idle_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of frames after frame 0 with a zero action."""
     longest_pause: int | None = None

@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     """How long a link to a part of an upload holds."""
     receipt_key_file: Path | None = None
     """The private key that signs receipts, mode 600; None: `<home>/receipt-key.pem`, made when first needed."""
+    checks_file: Path | None = None
+    """Thresholds and severities of the checks; None: `<home>/checks.toml` where it is there, else the defaults."""
+    collection_plan: Path | None = None
+    """What to record how often; None: `<home>/collection.toml` where it is there, else the defaults."""
     ray_address: str | None = None
     """None: a local Ray is started by whoever needs it."""
     ray_token_file: Path | None = None

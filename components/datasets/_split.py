@@ -11,8 +11,8 @@ from components.contracts import SPLITS, DatasetSpec, EpisodeRecord, EpisodeSumm
 from components.contracts.errors import DatasetError
 from components.episodes import MIRROR_MASK
 
-_NEAR_BITS = 12
-"""Perceptual hashes that differ in no more bits (of 192) count as one room seen twice. Unrelated episodes differ in 28
+_NEAR_BITS = 10
+"""Perceptual hashes that differ in no more bits (of 192) count as one room seen twice. Unrelated episodes differ in 21
 and more."""
 _HASH_BYTES = 24
 _MOST_SWAPPED = 64

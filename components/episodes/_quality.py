@@ -121,26 +121,20 @@ def driving_summary(actions: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def _side(actions: NDArray[np.float32]) -> float | None:
-    """How far the driven path bulges to the left (+) or right (-) of the line from its start to its end, as mean
-    distance over the line's length; None where the actions do not tell.
+    """How far to the left (+) or right (-) of straight on the driven path runs, over its length; None where the actions
+    do not tell.
 
-    The line, not the first heading: a robot that starts beside the box, or ends beside the cup's axis, still passes
-    the box on one side. Turns come twice, at face value and not at all, since what a press turns is the floor's
-    affair: where the two disagree, nothing is said.
+    Straight on is two lines, and the mean distances from both are added: the first heading, and the way from start to
+    end. Who starts beside the box and comes back to the cup's axis passes it on one side of the second alone, who ends
+    where he passed on one side of the first alone. A base that goes sideways turns only to look ahead again, by an
+    angle that is the floor's affair: its turns are left out. One that never does steers by them.
     """
-    finite = actions[np.isfinite(actions).all(axis=1)].astype(np.float64) * PRESS_S
-    told = [value for turning in (1.0, 0.0) if (value := _bulge(finite, turning)) is not None]
-    if not told or min(told) < 0 < max(told):
-        return None
-    return min(told, key=abs)
-
-
-def _bulge(moves: NDArray[np.float64], turning: float) -> float | None:
-    yaw = np.concatenate([[0.0], np.cumsum(moves[:-1, 2] * turning)]) if len(moves) else np.zeros(0)
+    moves = actions[np.isfinite(actions).all(axis=1)].astype(np.float64) * PRESS_S
+    yaw = np.zeros(len(moves)) if moves[:, 1].any() else np.concatenate([[0.0], np.cumsum(moves[:, 2])])[:-1]
     x = np.concatenate([[0.0], np.cumsum(np.cos(yaw) * moves[:, 0] - np.sin(yaw) * moves[:, 1])])
     y = np.concatenate([[0.0], np.cumsum(np.sin(yaw) * moves[:, 0] + np.cos(yaw) * moves[:, 1])])
-    chord = float(np.hypot(x[-1], y[-1]))
-    if chord < 2 * PRESS_S:  # two presses: it came back, or hardly moved
+    way = float(np.hypot(x[-1], y[-1]))
+    if way < 2 * PRESS_S:  # not two presses away: it came back, or hardly moved
         return None
     area = 0.5 * float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum())
-    return -area / chord**2
+    return float(y.mean()) / way - area / way**2

@@ -9,7 +9,18 @@ through `ingest`, which reads in a limited one).
 from ._bag import RosOptions
 from ._conversion import Conversion
 from ._donkey import import_donkey
+from ._lerobot import import_lerobot
+from ._lerobot_write import export_lerobot
 from ._mcap_write import export_mcap
 from ._ros import import_mcap, import_rosbag2
 
-__all__ = ["Conversion", "RosOptions", "export_mcap", "import_donkey", "import_mcap", "import_rosbag2"]
+__all__ = [
+    "Conversion",
+    "RosOptions",
+    "export_lerobot",
+    "export_mcap",
+    "import_donkey",
+    "import_lerobot",
+    "import_mcap",
+    "import_rosbag2",
+]

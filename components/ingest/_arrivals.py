@@ -104,16 +104,17 @@ class Arrivals:
             return answer
         key = inbox_key(robot, completion)
         uploads = self._store.open_uploads(_INBOX, key)
-        if completion.upload_id not in uploads:
-            raise Refused("not-found", "no such upload is open: ask for one (POST /v1/uploads)")
-        parts = _declared(completion.size, self._parts(key, completion.upload_id))
         try:
-            self._store.complete_parts(_INBOX, key, completion.upload_id, parts, if_absent=True)
-        except (AlreadyExistsError, ObjectNotFoundError):  # another request was first
-            answer = self._arrived(robot, completion)
-            if answer is None:
-                raise Refused("not-found", "the upload is gone: ask for one (POST /v1/uploads)") from None
-            return answer
+            if completion.upload_id not in uploads:
+                raise ObjectNotFoundError("not open")
+            parts = self._store.list_parts(_INBOX, key, completion.upload_id)
+            self._store.complete_parts(
+                _INBOX, key, completion.upload_id, _declared(completion.size, parts), if_absent=True
+            )
+        except (AlreadyExistsError, ObjectNotFoundError):  # perhaps another request was first
+            if answer := self._arrived(robot, completion):
+                return answer
+            raise Refused("not-found", "no such upload is open: ask for one (POST /v1/uploads)") from None
         for other in uploads:
             if other != completion.upload_id:
                 self._store.abandon_parts(_INBOX, key, other)

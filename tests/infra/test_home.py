@@ -82,12 +82,25 @@ def test_damaged_port_memory_is_replaced(home: Path, settings: Settings) -> None
 
 
 def test_credentials_are_random_kept_and_private(tmp_path: Path) -> None:
-    first, second = _identities.identities(tmp_path / "a"), _store.identities(tmp_path / "b")
+    first, second = _identities.identities(tmp_path / "a"), _identities.identities(tmp_path / "b")
 
     assert _identities.identities(tmp_path / "a") == first
     assert first != second
-    assert len({identity.secret for identity in (*first.values(), *second.values())}) == 6
+    assert len({identity.secret for identity in (*first.values(), *second.values())}) == 8
     assert stat.S_IMODE((tmp_path / "a" / "credentials.json").stat().st_mode) == 0o600
+
+
+def test_identity_that_an_older_home_lacks_is_added_and_the_others_stay(tmp_path: Path) -> None:
+    first = _identities.identities(tmp_path)
+    path = tmp_path / "credentials.json"
+    document = json.loads(path.read_text())
+    del document["gateway"]
+    path.write_text(json.dumps(document))
+    second = _identities.identities(tmp_path)
+
+    assert second["gateway"] != first["gateway"]
+    assert {**second, "gateway": first["gateway"]} == first
+    assert _identities.identities(tmp_path) == second
 
 
 def test_damaged_credentials_say_what_to_do(tmp_path: Path) -> None:

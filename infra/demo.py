@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 from rich.console import Console
@@ -28,7 +29,9 @@ from ._demo_tally import Findings, tally
 from ._telemetry import OFF
 from .bar import bar
 
-FLEET = ("robot-1", "robot-2", "robot-3")
+if TYPE_CHECKING:
+    from components.robot import Uploader
+
 _FLEET_S = 300.0
 _SERVING_S = 60.0
 _SHUTDOWN_S = 20.0
@@ -42,6 +45,7 @@ def run_demo(*, robots: int, episodes: int, console: Console) -> DemoResult:
     """
     started = time.monotonic()
     stages = Stages(console)
+    fleet = tuple(f"robot-{number}" for number in range(1, robots + 1))
     with ExitStack() as open_things:
         meter = open_things.enter_context(_meter.MemoryMeter(lambda: [os.getpid(), *local.processes(Settings())]))
         with stages.stage("stack"):
@@ -50,12 +54,12 @@ def run_demo(*, robots: int, episodes: int, console: Console) -> DemoResult:
         store = connect(settings)
         prepare(store)
         with stages.stage("robots record"):
-            _record(settings, robots, episodes)
+            _record(settings, store, fleet, episodes)
         with stages.stage("ingest"):
             _run_flow("flows.ingest_episodes")
         with stages.stage("robots collect receipts"):
-            _collect_receipts(settings, robots)
-        for robot in FLEET:
+            _collect_receipts(settings, fleet)
+        for robot in fleet:
             open_things.enter_context(_agent(settings, store, robot))
         with stages.stage("train and promote"):
             _run_flow("flows.train_and_promote")
@@ -68,7 +72,7 @@ def run_demo(*, robots: int, episodes: int, console: Console) -> DemoResult:
                 ingest=_last_ingest(store),
                 rollout=rollout,
                 endpoint=_measure_endpoint(settings, store),
-                fleet=FLEET,
+                fleet=fleet,
             )
     result = tally(
         settings, store, findings, timings=stages.timings, wall_s=time.monotonic() - started, peak_mib=meter.peak_mib
@@ -92,11 +96,13 @@ class Stages:
         self.timings.append((name, round(time.monotonic() - started, 1)))
 
 
-def _record(settings: Settings, robots: int, episodes: int) -> None:
-    from components import robot, simulation
+def _record(settings: Settings, store: ObjectStore, fleet: tuple[str, ...], episodes: int) -> None:
+    from components import ingest, simulation
 
-    open_store = partial(connect, settings, identity="robot")
+    enrol = partial(ingest.enrol_here, store, settings)
     spools = settings.home / "robots"
+    for robot in fleet:  # also those that have nothing to record
+        enrol(robot, spools / robot / "agent")
     with bar("episodes") as show_progress:
         done: set[str] = set()
 
@@ -105,21 +111,24 @@ def _record(settings: Settings, robots: int, episodes: int) -> None:
                 done.add(event.episode)
                 show_progress(len(done), episodes)
 
-        report = simulation.simulate_fleet(open_store, spools, robots=robots, episodes=episodes, progress=note)
+        report = simulation.simulate_fleet(enrol, spools, robots=len(fleet), episodes=episodes, progress=note)
     if report.failed:
         name, why = next(iter(report.failed.items()))
         raise DroverError(f"{len(report.failed)} episodes were not uploaded, {name} for one: {why}; they are kept")
-    simulation.plant_bad_episodes(open_store(), robot.Spool(spools / "robot-1"), "robot-1")
+    simulation.plant_bad_episodes(_uploader(settings, "robot-1"))
 
 
-def _collect_receipts(settings: Settings, robots: int) -> None:
+def _collect_receipts(settings: Settings, fleet: tuple[str, ...]) -> None:
     """Every robot asks once more: what has a receipt leaves its disk."""
+    for robot in fleet:
+        _uploader(settings, robot).sync()
+
+
+def _uploader(settings: Settings, name: str) -> "Uploader":
     from components import robot
 
-    store = connect(settings, identity="robot")
-    for number in range(1, robots + 1):
-        name = f"robot-{number}"
-        robot.Uploader(robot.Spool(settings.home / "robots" / name), store, name).sync()
+    folder = settings.home / "robots" / name
+    return robot.Uploader(robot.Spool(folder), robot.open_gateway(folder / "agent"))
 
 
 @contextmanager

@@ -1,15 +1,21 @@
 """`drover robot ...`: what a robot does."""
 
+import signal
+import threading
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from components.contracts import Settings
+from components.contracts.errors import ConfigurationError
 
 from ._console import console, fail_if
+
+if TYPE_CHECKING:
+    from components.robot import UploadReport
 
 app = typer.Typer(no_args_is_help=True, help="What a robot does: record, upload, take updates.")
 
@@ -22,12 +28,11 @@ def robot_simulate(
     spools: Annotated[Path | None, typer.Option(help="Their spools; default: below the home.")] = None,
 ) -> None:
     """Several simulated robots, each a process, record demonstrations and upload them."""
-    from components import simulation, storage
+    from components import ingest, simulation, storage
     from infra.bar import bar
 
     settings = Settings()
-    open_store = partial(storage.connect, settings, identity="robot")
-    open_store()  # what is missing is said once, not by every robot
+    enrol = partial(ingest.enrol_here, storage.connect(settings), settings)
     with bar("robots record") as show:
         done: set[str] = set()
 
@@ -37,7 +42,7 @@ def robot_simulate(
                 show(len(done), episodes)
 
         report = simulation.simulate_fleet(
-            open_store,
+            enrol,
             spools or settings.home / "robots",
             robots=robots,
             episodes=episodes,
@@ -48,30 +53,100 @@ def robot_simulate(
     fail_if(report.failed)
 
 
+@app.command("join")
+def robot_join(
+    robot: Annotated[str, typer.Argument(help="Its id, e.g. robot-7.")],
+    gateway: Annotated[str, typer.Option(help="The platform's gateway, e.g. https://drover.example:8443.")],
+    token: Annotated[
+        str, typer.Option(prompt="The token that `drover robot invite` printed", hide_input=True, envvar="DROVER_TOKEN")
+    ],
+    hardware: Annotated[str, typer.Option(help="Its hardware id, as releases name it.")] = "unknown",
+) -> None:
+    """On the robot, once: make its key, and let the platform know it by a one-time token."""
+    from components import robot as robots
+
+    home = Settings().home / "robots" / robot / "agent"
+    pin = robots.enrol(robot, token, home, gateway, hardware=hardware)
+    console.print(f"{robot} may upload to {pin.url}; its key is in {home} and leaves it never")
+
+
 @app.command("upload")
 def robot_upload(
-    folder: Annotated[Path, typer.Argument(help="A folder of episode files (*.h5); they are copied, never changed.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder of episode files (*.h5); they are copied, never changed.")
+    ] = None,
     robot: Annotated[str, typer.Option(help="Whose episodes they are.")] = "robot-1",
+    *,
+    follow: Annotated[
+        bool, typer.Option(help="Pass after pass, until it is stopped: what a robot's service runs.")
+    ] = False,
 ) -> None:
-    """Send existing episode files to the inbox; run it again to collect receipts."""
+    """Send what waits in a robot's spool, or a folder of files, to the inbox; run it again to collect receipts."""
+    from components import ingest, storage
     from components import robot as robots
-    from components import storage
 
     settings = Settings()
-    store = storage.connect(settings, identity="robot")
-    spool = robots.Spool(settings.home / "robots" / robot)
-    spool.recover()
-    report = robots.upload_folder(folder, robots.Uploader(spool, store, robot))
+    home = settings.home / "robots" / robot
+    if not (home / "agent" / robots.PIN_FILE).exists():  # on the platform's machine nobody needs to be invited
+        ingest.enrol_here(storage.connect(settings), settings, robot, home / "agent")
+    uploader = robots.Uploader(robots.Spool(home), robots.open_gateway(home / "agent"))
+    uploader.spool.recover()
+    report = robots.upload_folder(folder, uploader) if folder else uploader.sync()
+    console.print(_upload_table(report))
+    if follow:
+        robots.run_uploader(uploader, stop=_until_signalled(), told=lambda done: console.print(_upload_table(done)))
+    fail_if(report.failed)
+
+
+def _until_signalled() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
+
+
+def _upload_table(report: "UploadReport") -> Table:
     table = Table("episode", "state", box=None, header_style="dim")
     for name in report.sent:
         table.add_row(name, "sent")
     for name in report.waiting:
         table.add_row(name, "in the inbox, not ingested yet")
+    for name, why in report.held.items():
+        table.add_row(name, f"not now: {why}")
     for name in report.confirmed:
         rule = report.quarantined.get(name)
         table.add_row(name, f"[yellow]quarantined: {rule}[/]" if rule else "[green]accepted[/]")
+    return table
+
+
+@app.command("status")
+def robot_status(robot: str = "robot-1") -> None:
+    """What waits on a robot, and its alarms; ends with 1 if there is one."""
+    from components import robot as robots
+
+    folder = Settings().home / "robots" / robot
+    if not folder.is_dir():
+        raise ConfigurationError(f"expected the spool of {robot} at {folder}, found nothing; is that its name?")
+    found = robots.Spool(folder).status()
+    table = Table(box=None, show_header=False)
+    for name, value in (
+        ("spool", found.folder),
+        ("used", f"{found.used_bytes / 1e6:,.1f} of {found.capacity_bytes / 1e6:,.0f} MB"),
+        ("free on the disk", f"{found.disk_free_bytes / 1e6:,.0f} MB"),
+        ("being recorded", str(found.recording)),
+        ("to be sent", str(found.pending - found.sent)),
+        ("sent, not confirmed", str(found.sent)),
+        ("confirmed and deleted", str(found.confirmed)),
+        ("no whole episodes", f"{found.quarantined} in quarantine/" if found.quarantined else "0"),
+    ):
+        table.add_row(name, value)
     console.print(table)
-    fail_if(report.failed)
+    for alarm in found.alarms:
+        console.print(
+            f"[red]ALARM {alarm.kind}[/] since {alarm.since:%Y-%m-%d %H:%M} UTC: {alarm.text}", highlight=False
+        )
+    if found.alarms:
+        raise typer.Exit(1)
 
 
 @app.command("enrol")

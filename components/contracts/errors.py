@@ -60,8 +60,9 @@ class IntegrityError(StorageError):
 class GatewayError(DroverError):
     """The upload gateway refused, or is away.
 
-    `code` is a `GatewayProblem`'s, or `away` (no answer), `malformed` (no sense in it) or `stuck` (no progress). `now`
-    is the gateway's clock, where it said it; `again`: the same request may well be answered later.
+    `code` is a `GatewayProblem`'s, or `away` (no answer), `malformed` (no sense in it), `receipt` (one that does not
+    count) or `stuck` (no progress). `now` is the gateway's clock, where it said it; `again`: the same request may well
+    be answered later.
     """
 
     def __init__(self, code: str, message: str, *, now: datetime | None = None, again: bool = False) -> None:

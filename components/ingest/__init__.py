@@ -30,6 +30,7 @@ of one name in the same instant may admit both. Reading all records takes a requ
 
 from ._arrivals import UploadLimits
 from ._candidate import Candidate, Quarantined
+from ._enrol_here import enrol_here
 from ._gateway import GatewayLimits, gateway_app
 from ._inspect import inspect_inbox
 from ._limits import Limits
@@ -51,6 +52,7 @@ __all__ = [
     "Quarantined",
     "ReceiptKey",
     "UploadLimits",
+    "enrol_here",
     "enrolled_robot",
     "fleet",
     "gateway_app",

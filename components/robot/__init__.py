@@ -1,16 +1,23 @@
 """What runs on a robot: recorder, spool, uploader; policy runtime, safety layer and self-test; the update agent.
 
+`Recorder(spool, robot)` writes episodes into a `Spool`; `enrol` makes the robot known to a platform's upload gateway,
+once; `Uploader(spool, open_gateway(home)).sync()` sends what waits and deletes what a signed receipt confirms.
+
 `Runtime(package_dir)` drives (contracts.Policy); `self_test(package_dir)` says whether it may; `run_agent` (a process:
 `python -m components.robot.agent_main`) takes signed releases, tries them, and takes them back.
 
 What is not covered: the camera and the motors; a driver hands frames to the recorder. Encryption of what waits on the
-robot's disk. An image of another aspect ratio than training's is squeezed, not refused. The runtime's deadline stops a
-late action; a `Watchdog` must be fed to catch one that never comes. TensorRT engines are onnxruntime's business.
+robot's disk. A network that carries no 5 MiB at a time uploads nothing, as S3 takes no smaller part. A rotated receipt
+key: the robot enrols anew. An image of another aspect ratio than training's is squeezed, not refused. The runtime's
+deadline stops a late action; a `Watchdog` must be fed to catch one that never comes. TensorRT engines are onnxruntime's
+business.
 """
 
 from ._agent import UpdateAgent
 from ._bench import Bench, ChildTrials, OnnxBench, TrialDriver, TrialResult
+from ._conditions import POWER_FILE, RULES_FILE, Power, UploadRules, read_power, read_rules, why_not_now
 from ._fingerprint import Fingerprint, read_fingerprint
+from ._gateway import PIN_FILE, Gateway, GatewayPin, enrol, open_gateway, read_pin
 from ._graphs import CPU
 from ._identity import RobotIdentity, is_signed_by, report_key
 from ._jpeg import MAX_JPEG_BYTES, decode_jpeg
@@ -21,21 +28,29 @@ from ._safety import Fault, SafeAction, SafetyLayer, Watchdog
 from ._selftest import hardware_name, measure_latency, percentiles, self_test, undecided
 from ._service import MOVING_FILE, ROOT_FILE, open_agent, run_agent
 from ._slots import Slots
-from ._spool import Spool
-from ._uploader import Uploader, UploadReport, upload_folder
+from ._spool import Spool, SpoolStatus
+from ._upload_journal import Alarm
+from ._uploader import Uploader, UploadReport, run_uploader, upload_folder
 
 __all__ = [
     "CPU",
     "MANIFEST",
     "MAX_JPEG_BYTES",
     "MOVING_FILE",
+    "PIN_FILE",
+    "POWER_FILE",
     "ROOT_FILE",
+    "RULES_FILE",
+    "Alarm",
     "Bench",
     "ChildTrials",
     "Decision",
     "Fault",
     "Fingerprint",
+    "Gateway",
+    "GatewayPin",
     "OnnxBench",
+    "Power",
     "Recorder",
     "RobotIdentity",
     "Runtime",
@@ -44,25 +59,34 @@ __all__ = [
     "Session",
     "Slots",
     "Spool",
+    "SpoolStatus",
     "TrialDriver",
     "TrialResult",
     "UpdateAgent",
     "UploadReport",
+    "UploadRules",
     "Uploader",
     "VerifiedPackage",
     "Watchdog",
     "decode_jpeg",
+    "enrol",
     "hardware_name",
     "is_signed_by",
     "measure_latency",
     "open_agent",
+    "open_gateway",
     "percentiles",
     "read_fingerprint",
+    "read_pin",
+    "read_power",
+    "read_rules",
     "read_verified",
     "report_key",
     "run_agent",
+    "run_uploader",
     "self_test",
     "undecided",
     "upload_folder",
     "verify_package",
+    "why_not_now",
 ]

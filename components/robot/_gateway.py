@@ -200,7 +200,7 @@ def _post(
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, GatewayError) and error.again),
         stop=tenacity.stop_after_delay(patience),
-        wait=tenacity.wait_exponential_jitter(initial=0.1, max=3.0, jitter=0.1),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=3.0, jitter=0.1),
         reraise=True,
     )
 

@@ -4,7 +4,6 @@ import fcntl
 import logging
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,6 @@ _NAME: TypeAdapter[str] = TypeAdapter(EpisodeName)
 _ROBOT: TypeAdapter[str] = TypeAdapter(RobotId)
 
 _COPY = ".copy"
-_SENT_LATELY_S = 3600
 DEFAULT_CAPACITY = 20 * 2**30
 FULL = "spool-full"
 DAMAGED = "recording-damaged"
@@ -197,6 +195,8 @@ class Spool:
         with self._locked():
             for copy in self.folder.glob("*" + _COPY):  # cut off; the original is where it was
                 copy.unlink()
+            for note in self.folder.glob("*.h5.sent"):  # of earlier versions; the gateway knows what arrived
+                note.unlink()
             for journal in sorted(self.folder.glob("*" + JOURNAL_SUFFIX)):
                 try:
                     recovered.append(recover(journal, keep=self._keep_damaged))
@@ -221,19 +221,6 @@ class Spool:
     def remove(self, path: Path) -> None:
         """Delete a finished episode: only ever for a receipt that names its bytes."""
         path.unlink(missing_ok=True)
-        _note_of(path).unlink(missing_ok=True)
-
-    def note_sent(self, path: Path, sha256: str) -> None:
-        """Remember that these bytes of `path` were uploaded."""
-        _note_of(path).write_text(sha256)
-
-    def sent_lately(self, path: Path, sha256: str) -> bool:
-        """Whether these bytes were uploaded within the last hour, for all that this robot's clock knows."""
-        try:
-            note = _note_of(path)
-            return note.read_text() == sha256 and 0 <= time.time() - note.stat().st_mtime < _SENT_LATELY_S
-        except (FileNotFoundError, UnicodeDecodeError):
-            return False
 
     def path_of(self, name: str) -> Path:
         return self.folder / f"{name}.h5"
@@ -257,10 +244,6 @@ def checked_robot(robot: str) -> str:
         raise ConfigurationError(
             f"expected a robot id of lower-case letters, digits and '-' (63 at most), e.g. robot-1, got {robot!r}"
         ) from None
-
-
-def _note_of(path: Path) -> Path:
-    return path.with_name(path.name + ".sent")
 
 
 def _size(path: Path) -> int:

@@ -148,7 +148,7 @@ class Uploader:
             if signed is None or reason:
                 text = f"{episode.name}: the gateway's receipt does not count: {reason}"
                 self._journal.alarm(f"{RECEIPT}:{episode.name}", f"{text}; the episode is kept")
-                raise GatewayError("malformed", text)
+                raise GatewayError("receipt", text)
             self._delete(episode, signed, report)
             return
         entry = self._journal.entry(episode.name) or self._hashed(episode.path)
@@ -210,7 +210,7 @@ class Uploader:
             self._journal.alarm(f"{REFUSED}:{path.stem}", str(error))
             if entry := self._journal.entry(path.stem):
                 self._journal.save(entry.model_copy(update={"state": "refused", "trouble": str(error)[:500]}))
-        elif code:
+        elif code not in {"", "receipt"}:
             self._journal.alarm(GATEWAY, str(error))
 
 

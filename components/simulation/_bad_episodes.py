@@ -8,8 +8,7 @@ import h5py
 import numpy as np
 
 from components.episodes import EpisodeWriter, make_name
-from components.robot import Spool, Uploader, UploadReport
-from components.storage import ObjectStore
+from components.robot import Uploader, UploadReport
 
 from ._body import Motion
 from ._camera import CAMERA_HEIGHT, CAMERA_WIDTH
@@ -61,9 +60,7 @@ def write_bad_episodes(
 
 
 def plant_bad_episodes(
-    store: ObjectStore,
-    spool: Spool,
-    robot: str,
+    uploader: Uploader,
     original: PlannedEpisode | None = None,
     *,
     width: int = CAMERA_WIDTH,
@@ -77,6 +74,7 @@ def plant_bad_episodes(
     Raises:
         SpoolFullError: the spool has no room for them.
     """
+    spool = uploader.spool
     folder = spool.folder / "planted"
     folder.mkdir(exist_ok=True)
     names = {}
@@ -85,7 +83,7 @@ def plant_bad_episodes(
         path.unlink()
         names[kind] = path.stem
     folder.rmdir()
-    return names, Uploader(spool, store, robot).sync()
+    return names, uploader.sync()
 
 
 def _write(folder: Path, original: PlannedEpisode, frames: list[DrivenFrame], kind: str, hours: int) -> Path:

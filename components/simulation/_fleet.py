@@ -15,8 +15,7 @@ from typing import Literal
 from components.contracts import canonical_json
 from components.contracts.errors import DroverError
 from components.episodes import EpisodeAttributes, instruction_for
-from components.robot import Recorder, Spool, Uploader
-from components.storage import ObjectStore
+from components.robot import Recorder, Spool, Uploader, open_gateway
 
 from ._body import Motion
 from ._camera import CAMERA_HEIGHT, CAMERA_WIDTH, RENDERER, warm_up
@@ -25,6 +24,8 @@ from ._plan import PlannedEpisode, plan_fleet
 
 _log = logging.getLogger(__name__)
 _LEDGER = "simulated.txt"
+_AGENT = "agent"
+"""Below a robot's spool: its key and what it keeps of its enrolment."""
 _LAST_WORDS_S = 30.0
 """A robot that has said all and not ended by then is ended."""
 
@@ -59,14 +60,14 @@ class _Robot:
     robot: str
     episodes: tuple[PlannedEpisode, ...]
     folder: Path
-    open_store: Callable[[], ObjectStore] | None
+    uploads: bool
     motion: Motion
     width: int
     height: int
 
 
 def simulate_fleet(
-    open_store: Callable[[], ObjectStore] | None,
+    enrol: Callable[[str, Path], None] | None,
     spools: Path,
     *,
     robots: int = 4,
@@ -84,9 +85,9 @@ def simulate_fleet(
     recorded again.
 
     Args:
-        open_store: called in each process; picklable, e.g. `partial(connect, settings, identity="robot")`. None records
-            without uploading.
-        spools: a folder; robot `robot-1` keeps its spool in `spools/robot-1`.
+        enrol: called for each robot with its id and its folder before it starts, so that it may upload, e.g.
+            `partial(ingest.enrol_here, store, settings)`. None records without uploading.
+        spools: a folder; robot `robot-1` keeps its spool in `spools/robot-1`, its key in `spools/robot-1/agent`.
         robots, episodes, seed: the collection plan, see `plan_fleet`.
         motion: what a press does.
         width, height: of the frames; the camera's aspect. Real robots record 1280x720.
@@ -94,7 +95,7 @@ def simulate_fleet(
 
     Raises:
         ConfigurationError: a plan that makes no sense, or frames of another aspect.
-        DroverError: a robot's process died. What it recorded is kept: call again to go on.
+        DroverError: what `enrol` raises, or a robot's process died. What it recorded is kept: call again to go on.
     """
     plan = plan_fleet(robots, episodes, seed=seed)
     warm_up()  # so that the processes find the compiled camera
@@ -105,7 +106,9 @@ def simulate_fleet(
     processes: dict[str, BaseProcess] = {}
     for name in sorted({episode.robot for episode in plan}):
         mine = tuple(episode for episode in plan if episode.robot == name)
-        robot = _Robot(name, mine, spools / name, open_store, motion or Motion(), width, height)
+        if enrol is not None:
+            enrol(name, spools / name / _AGENT)
+        robot = _Robot(name, mine, spools / name, enrol is not None, motion or Motion(), width, height)
         ear, mouth = context.Pipe(duplex=False)
         ears.append(ear)
         mouths.append(mouth)
@@ -173,7 +176,7 @@ def _live(robot: _Robot, events: Connection) -> None:
     spool = Spool(robot.folder)
     spool.recover()
     recorder = Recorder(spool, robot.robot)
-    uploader = Uploader(spool, robot.open_store(), robot.robot) if robot.open_store else None
+    uploader = Uploader(spool, open_gateway(robot.folder / _AGENT)) if robot.uploads else None
     ledger = robot.folder / _LEDGER
     done = set(ledger.read_text().splitlines()) if ledger.exists() else set()
     session = ""

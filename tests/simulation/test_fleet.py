@@ -1,20 +1,24 @@
 """The simulated fleet, with the robots' own recorder, spool and uploader, in processes of their own."""
 
-import functools
 import hashlib
 import multiprocessing
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from components.contracts import Settings
 from components.contracts.errors import DroverError, EpisodeError
 from components.episodes import KEYS, content_digest, key_of, parse_name, read_episode
-from components.robot import Recorder, Spool
+from components.ingest import enrol_here
+from components.robot import Recorder, Spool, Uploader, open_gateway
 from components.simulation import (
     RENDERER,
     Demonstration,
@@ -26,50 +30,67 @@ from components.simulation import (
     write_bad_episodes,
 )
 from components.simulation._fleet import attributes_of
-from components.storage import FolderStore
+from components.storage import S3Store, connect, prepare
+from infra.local import store_alone
+from tests.faults.upload_world import UploadWorld
 
 _SIZE = {"width": 160, "height": 90}
 
 
-def _simulate(root: Path, **options: object) -> tuple[FleetReport, list[FleetEvent]]:
+@contextmanager
+def _platform(root: Path) -> Iterator[tuple[S3Store, Settings]]:
+    """A store and a gateway."""
+    with store_alone(Settings(home=root / "home")) as settings:
+        prepare(connect(settings))
+        world = UploadWorld(settings, root)
+        with world.gateway() as url:
+            yield world.store, settings.model_copy(update={"gateway_url": url})
+
+
+def _simulate(root: Path, **options: object) -> tuple[FleetReport, list[FleetEvent], dict[str, str]]:
+    """What it said, and what is in the inbox: key -> SHA-256."""
     events: list[FleetEvent] = []
-    report = simulate_fleet(
-        functools.partial(FolderStore, root / "store"), root / "spools", robots=2, episodes=8, **_SIZE,
-        progress=events.append, **options,
-    )  # type: ignore[arg-type]  # fmt: skip
-    return report, events
+    with _platform(root) as (store, settings):
+        report = simulate_fleet(
+            partial(enrol_here, store, settings), root / "spools", robots=2, episodes=8, **_SIZE,
+            progress=events.append, **options,
+        )  # type: ignore[arg-type]  # fmt: skip
+        inbox = {info.key: hashlib.sha256(store.get("inbox", info.key)).hexdigest() for info in store.list("inbox")}
+    return report, events, inbox
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FleetReport, list[FleetEvent]]:
+def fleet(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, FleetReport, list[FleetEvent], dict[str, str]]:
     root = tmp_path_factory.mktemp("fleet")
     return root, *_simulate(root)
 
 
-def test_a_fleet_records_and_uploads_everything_planned(fleet: tuple[Path, FleetReport, list[FleetEvent]]) -> None:
-    root, report, events = fleet
+def test_a_fleet_records_and_uploads_everything_planned(
+    fleet: tuple[Path, FleetReport, list[FleetEvent], dict[str, str]],
+) -> None:
+    root, report, events, inbox = fleet
     planned = {item.name: item.robot for item in plan_fleet(2, 8)}
 
     assert set(report.recorded) == set(report.uploaded) == set(planned)
     assert not report.failed
     assert Counter(event.kind for event in events) == {"frame": 144, "recorded": 8, "uploaded": 8}
-    found = {path.stem: path.relative_to(root / "store/inbox").parts for path in root.glob("store/inbox/*/*/*.h5")}
+    found = {Path(key).stem: Path(key).parts for key in inbox}
     assert {name: parts[0] for name, parts in found.items()} == planned
     for name, (robot, sha256, _) in found.items():
         assert hashlib.sha256((root / "spools" / robot / f"{name}.h5").read_bytes()).hexdigest() == sha256
+        assert inbox[f"{robot}/{sha256}/{name}.h5"] == sha256
 
 
 def test_a_second_fleet_writes_the_same_bytes_and_a_second_run_records_nothing(
-    fleet: tuple[Path, FleetReport, list[FleetEvent]], tmp_path: Path
+    fleet: tuple[Path, FleetReport, list[FleetEvent], dict[str, str]], tmp_path: Path
 ) -> None:
-    root, first, _ = fleet
-    other, _ = _simulate(tmp_path)
-    again, _ = _simulate(tmp_path)
+    _, first, _, inbox = fleet
+    other, _, others = _simulate(tmp_path)
+    again, _, _ = _simulate(tmp_path)
 
-    def keys(folder: Path) -> set[str]:
-        return {str(path.relative_to(folder)) for path in folder.glob("store/inbox/*/*/*.h5")}
-
-    assert keys(tmp_path) == keys(root)
+    assert others == inbox
     assert sorted(other.recorded) == sorted(first.recorded)
     assert (again.recorded, len(again.skipped)) == ([], 8)
 
@@ -84,13 +105,16 @@ def test_a_robot_that_is_killed_is_told_of_and_the_next_run_goes_on(tmp_path: Pa
             )
             os.kill(killed[0], signal.SIGKILL)
 
-    spools, store = tmp_path / "spools", functools.partial(FolderStore, tmp_path / "store")
-    with pytest.raises(DroverError, match=r"robot-\d ended with exit code -9; what they recorded is kept"):
-        simulate_fleet(store, spools, robots=2, episodes=8, **_SIZE, progress=kill)
-    report = simulate_fleet(store, spools, robots=2, episodes=8, **_SIZE)
+    spools = tmp_path / "spools"
+    with _platform(tmp_path) as (store, settings):
+        enrol = partial(enrol_here, store, settings)
+        with pytest.raises(DroverError, match=r"robot-\d ended with exit code -9; what they recorded is kept"):
+            simulate_fleet(enrol, spools, robots=2, episodes=8, **_SIZE, progress=kill)
+        report = simulate_fleet(enrol, spools, robots=2, episodes=8, **_SIZE)
+        inbox = list(store.list("inbox"))
 
     assert set(report.recorded) | set(report.skipped) == {item.name for item in plan_fleet(2, 8)}
-    assert len(list(tmp_path.glob("store/inbox/*/*/*.h5"))) == 8
+    assert len(inbox) == 8
 
 
 def test_a_recorded_file_is_what_robots_write(tmp_path: Path) -> None:
@@ -146,11 +170,14 @@ def test_five_bad_episodes_are_bad_each_in_its_way(tmp_path: Path) -> None:
 
 
 def test_bad_episodes_are_uploaded_as_any_others(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path / "store")
-    names, report = plant_bad_episodes(store, Spool(tmp_path / "spool"), "robot-1", **_SIZE)
+    with _platform(tmp_path) as (store, settings):
+        enrol_here(store, settings, "robot-1", tmp_path / "agent")
+        uploader = Uploader(Spool(tmp_path / "spool"), open_gateway(tmp_path / "agent"))
+        names, report = plant_bad_episodes(uploader, **_SIZE)
+        inbox = list(store.list("inbox", "robot-1/"))
 
     assert sorted(report.sent) == sorted(names.values())
-    assert len(list(store.list("inbox", "robot-1/"))) == 5
+    assert len(inbox) == 5
 
 
 @pytest.mark.parametrize("seed", range(40))

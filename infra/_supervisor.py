@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -86,12 +87,25 @@ def _kept(plan: list[_parts.Part], home: Path, board: _parts.Board) -> Iterator[
         _stop_all(plan, keepers, stops)
 
 
+@dataclass(frozen=True)
+class Running:
+    """Parts of the stack that run without the rest."""
+
+    settings: Settings
+    """To connect with."""
+    board: _parts.Board
+
+    def pid(self, part: str) -> int | None:
+        """Of a part's process; None while it is down."""
+        return self.board.pids[part]
+
+
 @contextlib.contextmanager
-def store_alone(settings: Settings) -> Iterator[Settings]:
-    """SeaweedFS by itself in `settings.home` while it is open; yields the settings to connect with.
+def some_parts(settings: Settings, *names: str) -> Iterator[Running]:
+    """Parts of the stack in `settings.home` while it is open, kept alive as `drover up` keeps them.
 
     Raises:
-        StackError: something runs in that folder already, or the store does not start.
+        StackError: something runs in that folder already, or a part does not start.
     """
     home = settings.home
     _home.prepare_home(home)
@@ -100,14 +114,26 @@ def store_alone(settings: Settings) -> Iterator[Settings]:
             raise StackError(f"a stack runs in {home} already")
         ports = _home.choose_ports(settings)
         settings = _plan.running_settings(settings, ports, external=False)
-        plan = [part for part in _plan.parts(settings, ports, kind="seaweedfs") if part.name == "store"]
+        plan = [part for part in _plan.parts(settings, ports, kind="seaweedfs") if part.name in names]
         board = _parts.Board()
         with _kept(plan, home, board):
-            if not _processes.wait_until(lambda: board.states["store"] in {"running", "failed"}, 60.0) or (
-                board.states["store"] == "failed"
-            ):
-                raise StackError(f"SeaweedFS does not start: {board.notes['store']}; see {home / 'logs' / 'store.log'}")
-            yield settings
+            for name in names:
+                _processes.wait_until(lambda name=name: board.states[name] in {"running", "failed"}, 60.0)  # type: ignore[misc]
+                if board.states[name] != "running":
+                    log_file = home / "logs" / f"{name}.log"
+                    raise StackError(f"{name} does not start: {board.notes[name]}; see {log_file}")
+            yield Running(settings, board)
+
+
+@contextlib.contextmanager
+def store_alone(settings: Settings) -> Iterator[Settings]:
+    """SeaweedFS by itself in `settings.home` while it is open; yields the settings to connect with.
+
+    Raises:
+        StackError: something runs in that folder already, or the store does not start.
+    """
+    with some_parts(settings, "store") as running:
+        yield running.settings
 
 
 def _watch(settings: Settings, kind: str, plan: list[_parts.Part], board: _parts.Board, stop: threading.Event) -> None:

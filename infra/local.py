@@ -4,6 +4,7 @@
     status(settings)   what runs, where, since when
     down(settings)     end it; nothing is left
     run(settings)      the same in the foreground, until Ctrl-C
+    some_parts(settings, *names)  a context with parts of it, e.g. the store and the gateway
     store_alone(settings)   a context with the object store by itself
 
 Parts: `store` (SeaweedFS or MinIO), `prefect` (server, SQLite), `worker` (process work pool `drover`), `ray` (one node
@@ -35,9 +36,9 @@ from components.contracts.errors import DroverError, StackError
 from components.contracts.settings import STACK_FILE
 
 from . import _home, _meter, _parts, _processes
-from ._supervisor import STATE_FILE, store_alone, supervise
+from ._supervisor import STATE_FILE, Running, some_parts, store_alone, supervise
 
-__all__ = ["PartStatus", "Store", "down", "processes", "run", "status", "store_alone", "up"]
+__all__ = ["PartStatus", "Running", "Store", "down", "processes", "run", "some_parts", "status", "store_alone", "up"]
 
 log = logging.getLogger(__name__)
 

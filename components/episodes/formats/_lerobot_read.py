@@ -18,9 +18,9 @@ from components.episodes._episode import EpisodeAttributes
 from ._conversion import Action, Recording, Remarks, Step, as_name, drive
 from ._images import read_image
 from ._lerobot_info import AxisSource, LeRobotInfo, fill, inside, read_text
+from ._lerobot_tables import OWN_COLUMN
 from ._own import OwnEpisode, read_own_episode
 
-OWN_COLUMN = "drover/episode"
 _GROUP_BYTES = 512 * 2**20
 _META_ROWS = 1_000_000
 _MAX_TEXT = 512

@@ -17,6 +17,7 @@ from ._exporting import read_episodes, whole
 from ._images import encode_image
 from ._lazily import lazily
 from ._lerobot_stats import ImageStats, Stats, number_stats
+from ._lerobot_tables import CAMERA, COUNTERS, OWN_COLUMN, data_schema, tasks_table
 from ._own import OwnEpisode, frame_interval_s
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 
 Frames = Literal["h264-lossless", "av1", "h264", "images"]
 
-CAMERA = "observation.images.front"
 _DATA_MB, _VIDEO_MB, _CHUNK_FILES = 100, 200, 1000
 _FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
-_COUNTERS = ("frame_index", "episode_index", "index", "task_index")
 
 
 def export_lerobot(
@@ -123,8 +122,7 @@ class _Dataset:
         row |= {f"stats/{key}/{figure}": value for key, found in stats.items() for figure, value in found.items()}
         own = OwnEpisode(attributes=episode.attributes, events=episode.events)
         self.episodes.append(
-            row
-            | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0, "drover/episode": own.model_dump_json()}
+            row | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0, OWN_COLUMN: own.model_dump_json()}
         )
         for key, values in columns.items():
             self._columns.setdefault(key, []).append(_as_array(values))
@@ -145,7 +143,7 @@ class _Dataset:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        schema = _schema(self.frames == "images")
+        schema = data_schema(images=self.frames == "images")
         if self._table is None or self._table_path().stat().st_size > _DATA_MB * 2**20:
             if self._table is not None:
                 self._table.close()
@@ -155,7 +153,7 @@ class _Dataset:
         arrays = [
             pa.FixedSizeListArray.from_arrays(pa.array(columns["action"].ravel(), pa.float32()), 3),
             pa.array(columns["timestamp"], pa.float32()),
-            *(pa.array(columns[name], pa.int64()) for name in _COUNTERS),
+            *(pa.array(columns[name], pa.int64()) for name in COUNTERS),
         ]
         if self.frames == "images":
             cells = [
@@ -196,7 +194,7 @@ class _Dataset:
         meta = self.root / "meta"
         (meta / "episodes" / "chunk-000").mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(self.episodes), meta / "episodes" / _file(0, "parquet"))
-        pq.write_table(_tasks_table(list(self._tasks)), meta / "tasks.parquet")
+        pq.write_table(tasks_table(list(self._tasks)), meta / "tasks.parquet")
         stats: dict[str, Stats] = {CAMERA: self._images.stats()}
         stats |= {key: number_stats(np.concatenate(values)) for key, values in self._columns.items()}
         (meta / "stats.json").write_text(json.dumps(stats, indent=4))
@@ -233,7 +231,7 @@ class _Dataset:
                 CAMERA: camera,
                 "action": {"dtype": "float32", "shape": [3], "names": list(AXES)},
                 "timestamp": {"dtype": "float32"} | one,
-                **{name: {"dtype": "int64"} | one for name in _COUNTERS},
+                **{name: {"dtype": "int64"} | one for name in COUNTERS},
             },
         }
 
@@ -263,42 +261,3 @@ def _place(what: str, number: int) -> dict[str, int]:
 
 def _as_array(values: Any) -> Any:
     return values if values.ndim == 2 else values[:, None]
-
-
-def _schema(images: bool) -> Any:
-    """Of a data file, with the note by which Hugging Face's `datasets` knows the image column."""
-    import pyarrow as pa
-
-    fields = [("action", pa.list_(pa.float32(), 3)), ("timestamp", pa.float32())]
-    fields += [(name, pa.int64()) for name in _COUNTERS]
-    noted: dict[str, Any] = {
-        "action": {"feature": {"dtype": "float32", "_type": "Value"}, "length": 3, "_type": "List"},
-        "timestamp": {"dtype": "float32", "_type": "Value"},
-        **{name: {"dtype": "int64", "_type": "Value"} for name in _COUNTERS},
-    }
-    if images:
-        fields.insert(0, (CAMERA, pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
-        noted = {CAMERA: {"_type": "Image"}} | noted
-    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": noted}})})
-
-
-def _tasks_table(tasks: list[str]) -> Any:
-    """lerobot reads it with pandas, which takes the tasks as index by this note."""
-    import pyarrow as pa
-
-    index = "__index_level_0__"
-    note = {
-        "index_columns": [index],
-        "column_indexes": [
-            {"name": None, "field_name": None, "pandas_type": "unicode", "numpy_type": "object",
-             "metadata": {"encoding": "UTF-8"}},
-        ],
-        "columns": [
-            {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64",
-             "metadata": None},
-            {"name": None, "field_name": index, "pandas_type": "unicode", "numpy_type": "object", "metadata": None},
-        ],
-        "pandas_version": "2.0.0",
-    }  # fmt: skip
-    schema = pa.schema([("task_index", pa.int64()), (index, pa.string())], metadata={"pandas": json.dumps(note)})
-    return pa.Table.from_arrays([pa.array(range(len(tasks)), pa.int64()), pa.array(tasks, pa.string())], schema=schema)

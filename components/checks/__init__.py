@@ -1,15 +1,22 @@
 """Great Expectations over the per-episode summaries: errors quarantine, warnings annotate.
 
-Every rule is one expectation on one column, declared in `_rules.py` with its severity and threshold; Great Expectations
-judges, and a finding is a row that it calls unexpected. Its Data Docs are kept as pages that need no internet: remote
-style sheets, scripts and the counting image are cut out.
+Every rule is one expectation on one column, declared in `_rules.py`; Great Expectations judges, and a finding is a row
+that it calls unexpected. Thresholds and severities are the user's (`checks.toml`, `load_rulebook`); their digest stands
+in every report. Data Docs are kept as pages that need no internet. `trend` tells how batches change over time,
+`coverage` what is missing from the collection. docs/checks.md says what each rule was measured on.
 
-What is not covered: anything that the summary does not measure, such as blur or the order of colours; coverage
-against a collection plan. `near-duplicate` compares three frames' hashes with every known episode's, all in memory.
-Importing Great Expectations takes seconds, so it happens at the first batch that is not empty.
+What is not covered: copies that are cropped, turned or cut in time; a robot all of whose episodes have red and blue
+swapped; long pauses within an episode, whose file holds one duration for all frames. Importing Great Expectations takes
+seconds, so it happens at the first batch that is not empty.
 """
 
 from ._check import check
+from ._colours import decide_colours
+from ._rulebook import DEFAULTS, Rulebook, load_rulebook, read_rulebook, rulebook_file
 from ._rules import Rule, Thresholds, rules
+from ._trend import BatchFigures, trend
 
-__all__ = ["Rule", "Thresholds", "check", "rules"]
+__all__ = [
+    "DEFAULTS", "BatchFigures", "Rule", "Rulebook", "Thresholds",
+    "check", "decide_colours", "load_rulebook", "read_rulebook", "rulebook_file", "rules", "trend",
+]  # fmt: skip

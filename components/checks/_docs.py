@@ -27,7 +27,13 @@ _SCRIPT = (Path(__file__).parent / "_docs.js").read_text(encoding="utf-8")
 
 
 def keep_docs(
-    store: ObjectStore, batch: str, site: Path, summaries: Sequence[EpisodeSummary], findings: list[Finding]
+    store: ObjectStore,
+    batch: str,
+    site: Path,
+    summaries: Sequence[EpisodeSummary],
+    findings: list[Finding],
+    *,
+    rules: str,
 ) -> ObjectRef:
     """Upload the built site under `reports/checks/<batch>/` and return its index.html."""
     names = {summary.sha256: f"{summary.robot}/{summary.name}" for summary in summaries}
@@ -37,7 +43,7 @@ def keep_docs(
         raise DroverError(f"expected Data Docs with one run and one suite, found {len(runs)} and {len(suites)}")
     _put(store, batch, "suite.html", _offline(suites[0].read_text(encoding="utf-8"), "The suite: every rule", ""))
     title = f"{len(summaries)} episodes checked"
-    page = _offline(runs[0].read_text(encoding="utf-8"), title, _overview(batch, names, findings))
+    page = _offline(runs[0].read_text(encoding="utf-8"), title, _overview(batch, names, findings, rules))
     return _put(store, batch, "index.html", re.sub(r'href="[./]*expectations/[^"]*"', 'href="suite.html"', page))
 
 
@@ -55,7 +61,7 @@ def _offline(page: str, title: str, overview: str) -> str:
     return page.replace("</head>", head, 1).replace("</body>", f"<script>{_SCRIPT}</script></body>", 1)
 
 
-def _overview(batch: str, names: dict[str, str], findings: list[Finding]) -> str:
+def _overview(batch: str, names: dict[str, str], findings: list[Finding], rules: str) -> str:
     errors = {item.sha256 for item in findings if item.severity == "error"}
     warned = {item.sha256 for item in findings} - errors
     lines = "".join(
@@ -72,5 +78,6 @@ def _overview(batch: str, names: dict[str, str], findings: list[Finding]) -> str
     )
     return (
         f"<p>Batch <code>{batch[:12]}</code>: {len(errors)} to be quarantined, {len(warned)} more with warnings. "
+        f"Rules <code>{rules[:12]}</code>. <a href='../trend.html'>All batches</a>. "
         f"What follows is Great Expectations' own account of the run.</p>{table}"
     )

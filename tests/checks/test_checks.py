@@ -169,8 +169,9 @@ def test_known_files_and_repeated_files_are_judged_once(store: FolderStore, summ
 
 
 def test_thresholds_are_settings(store: FolderStore, summary: Make) -> None:
-    blurred = summary(unknown_key_fraction=0.1)
-    assert checks.check(store, [blurred], thresholds=checks.Thresholds(unknown_keys=0.2)).findings == ()
+    odd = summary(unknown_key_fraction=0.1)
+    rulebook = checks.Rulebook(thresholds=checks.Thresholds(unknown_keys=0.2))
+    assert checks.check(store, [odd], rulebook=rulebook).findings == ()
 
 
 def test_pages_ask_the_internet_for_nothing_and_say_what_was_found(store: FolderStore, summary: Make) -> None:

@@ -113,7 +113,7 @@ class Uploader:
         return signed if signed and self._distrust(signed, sha256, size) is None else None
 
     def _settle(self, path: Path, report: UploadReport) -> None:
-        entry = self._hashed(path)
+        entry, fresh = self._hashed(path)
         episode = Outgoing(path, entry.sha256, entry.size)
         if signed := self.known_receipt(entry.sha256, entry.size):  # killed between the proof and the deletion
             self._delete(episode, signed, report)
@@ -128,17 +128,20 @@ class Uploader:
                     self._journal.save(entry.model_copy(update={"state": "recorded", "sent_at": None}))
                     answer, completed = self._sent(episode, answer)
             else:
-                answer, completed = self._sent(episode, None)
+                answer, completed = self._sent(episode, None, hashed_now=fresh)
         except HeldError as error:
             report.held[path.stem] = str(error)
             return
         self._judge(episode, answer, report, completed=completed)
 
-    def _sent(self, episode: Outgoing, answer: UploadAnswer | None) -> tuple[UploadAnswer, bool]:
+    def _sent(
+        self, episode: Outgoing, answer: UploadAnswer | None, *, hashed_now: bool = False
+    ) -> tuple[UploadAnswer, bool]:
         """Send the file as it is now: what the journal knows of it may be older than a disk's fault."""
         if reason := self._hold():
             raise HeldError(reason)
-        self._check_unchanged(episode)
+        if not hashed_now:
+            self._check_unchanged(episode)
         return self._sender.send(episode, answer)
 
     def _judge(self, episode: Outgoing, answer: UploadAnswer, report: UploadReport, *, completed: bool) -> None:
@@ -151,7 +154,7 @@ class Uploader:
                 raise GatewayError("receipt", text)
             self._delete(episode, signed, report)
             return
-        entry = self._journal.entry(episode.name) or self._hashed(episode.path)
+        entry = self._journal.entry(episode.name) or self._hashed(episode.path)[0]
         now = datetime.now(UTC)
         self._journal.save(
             entry.model_copy(
@@ -174,15 +177,15 @@ class Uploader:
     def _distrust(self, signed: SignedReceipt, sha256: str, size: int) -> str | None:
         return why_not_trusted(signed, robot=self.robot, sha256=sha256, size=size, keys=self._gateway.receipt_keys)
 
-    def _hashed(self, path: Path) -> Entry:
-        """What is known of the file, hashed anew unless it is as it was."""
+    def _hashed(self, path: Path) -> tuple[Entry, bool]:
+        """What is known of the file, hashed anew unless it is as it was; whether it was hashed just now."""
         found = path.stat()
         known = self._journal.entry(path.stem)
         if known and (known.size, known.modified_ns) == (found.st_size, found.st_mtime_ns):
-            return known
+            return known, False
         entry = Entry(name=path.stem, size=found.st_size, modified_ns=found.st_mtime_ns, sha256=sha256_of_file(path))
         self._journal.save(entry)
-        return entry
+        return entry, True
 
     def _check_unchanged(self, episode: Outgoing) -> None:
         """Raises OSError if the file is not what was hashed; it is hashed anew in the next pass."""

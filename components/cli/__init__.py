@@ -9,7 +9,7 @@ from rich.text import Text
 
 from components.contracts.errors import DroverError
 
-from . import _collections, _episodes, _import, _quarantine, _robot, _rollout, _stack
+from . import _collections, _episodes, _export, _import, _quarantine, _robot, _rollout, _stack
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(_stack.app)
 app.add_typer(_robot.app, name="robot")
 app.add_typer(_import.app, name="import")
+app.add_typer(_export.app, name="export")
 app.add_typer(_quarantine.app, name="quarantine")
 _episodes.app.add_typer(_collections.app)
 app.add_typer(_episodes.app, name="episodes")

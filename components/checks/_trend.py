@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from components.contracts import CheckReport, EpisodeSummary, Frozen, Sha256
+from components.contracts import CheckReport, EpisodeSummary, Frozen, ObjectRef, Sha256
 from components.storage import ObjectStore
 
 _FOLDER = "checks/batches/"
@@ -139,3 +139,14 @@ def _range(ranges: Sequence[Range]) -> Range:
         least=min(item.least for item in ranges),
         most=max(item.most for item in ranges),
     )
+
+
+def keep_trend(store: ObjectStore) -> ObjectRef:
+    """Write the page over all batches, `reports/checks/trend.html`, which links to each batch's Data Docs.
+
+    Raises:
+        StorageError: the store failed.
+    """
+    from ._pages import trend_page
+
+    return store.put("reports", "checks/trend.html", trend_page(trend(store)))

@@ -33,9 +33,14 @@ def show_report(report: EvaluationReport) -> None:
 
 
 def show_checks(report: CheckReport) -> None:
-    """The findings, and a link to the Data Docs."""
+    """The findings, a link to the Data Docs, and one to the trend over all batches."""
+    from components import checks
+
     rows = [finding.model_dump() for finding in report.findings] or [{"rule": "none was broken"}]
-    create_table_artifact(table=rows, key="check-findings", description=f"{report.episodes} episodes")
+    judged_by = f", judged by rules {report.rules[:12]}" if report.rules else ""
+    create_table_artifact(table=rows, key="check-findings", description=f"{report.episodes} episodes{judged_by}")
+    page = checks.keep_trend(storage.connect(Settings()))
+    create_link_artifact(link=_url(page), key="check-trend", link_text="Checks: all batches")
     if report.data_docs:
         create_link_artifact(link=_url(report.data_docs), key="data-docs", link_text="Data Docs")
 

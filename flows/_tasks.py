@@ -5,6 +5,7 @@ Rooms are imported where they are called: a door loads torch, Ray or Great Expec
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -117,8 +118,14 @@ def ingest_inbox() -> IngestSummary:
     known = [record.summary for record in ingest.records(store)]
     with Progress("ingest") as progress:
         candidates = ingest.inspect_inbox(store, progress=progress.count)
+    rulebook = checks.load_rulebook(settings)
     summaries = [candidate.summary for candidate in candidates if candidate.summary is not None]
-    report: CheckReport | None = checks.check(store, summaries, known=known) if summaries else None
+    decided = iter(checks.decide_colours(summaries, known, rulebook.thresholds))
+    candidates = [item.model_copy(update={"summary": next(decided)}) if item.summary else item for item in candidates]
+    refused = Counter(item.finding.rule for item in candidates if item.finding)
+    report: CheckReport | None = (
+        checks.check(store, summaries, known=known, rulebook=rulebook, refused=refused) if summaries else None
+    )
     receipts = ingest.settle(store, candidates, report.findings if report else (), key=key)
     return IngestSummary(receipts=tuple(receipts), checks=report)
 

@@ -47,7 +47,7 @@ class ObjectStore(Protocol):
         """
 
     def put_file(self, bucket: str, key: str, path: Path, *, if_absent: bool = False) -> ObjectRef:
-        """`put` from a file, in parts where it is large; memory stays under 32 MiB."""
+        """`put` from a file; memory stays under 32 MiB. A large one goes up in parts, a conditional one whole."""
 
     def get(self, bucket: str, key: str, *, limit: int = 64 * 2**20) -> bytes:
         """Read a whole object of at most `limit` bytes (larger: `StorageError`)."""

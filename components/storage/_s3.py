@@ -21,6 +21,9 @@ from ._requests import LostAnswerError, Requests
 
 PART_BYTES = 8 * 2**20
 """Files above it go up in parts of this size (S3's smallest is 5 MiB, and it allows 10,000 parts: 80 GB)."""
+_WHOLE_BYTES = 5 * 2**30
+"""Conditional writes go up whole as far as S3 lets them: of multipart uploads of one key that are completed in the same
+instant SeaweedFS 4.48 lets several win; of whole writes, one."""
 
 
 class S3Store:
@@ -144,7 +147,7 @@ class S3Store:
     def put_file(self, bucket: str, key: str, path: Path, *, if_absent: bool = False) -> ObjectRef:
         with path.open("rb") as file:
             digests = digests_of(file)
-            if digests.size <= self._part_bytes:
+            if digests.size <= (_WHOLE_BYTES if if_absent else self._part_bytes):
                 self._put(bucket, key, lambda: Slice(file, 0, digests.size), digests, if_absent=if_absent)
             else:
                 self._parts.put(bucket, key, file, digests.size, part_bytes=self._part_bytes, if_absent=if_absent)
@@ -221,6 +224,9 @@ class S3Store:
         self, bucket: str, key: str, upload_id: str, parts: Sequence[UploadedPart], *, if_absent: bool
     ) -> None:
         """Make the object of these parts visible, at once; parts that are not named are dropped.
+
+        Of several uploads of one key that are completed in the same instant, SeaweedFS may let several win (the last
+        one's bytes stay): complete those of a key one at a time, or give each content a key of its own.
 
         Raises:
             AlreadyExistsError: `if_absent`, and the object is there (perhaps by an earlier call for this very upload);

@@ -23,8 +23,8 @@ from ._identities import Identity
 
 GATEWAY_WRITES = ("models/fleet/", "models/invitations/")
 GATEWAY_READS = ("receipts/", "models/receipt-keys/", *GATEWAY_WRITES)
-ROBOT_WRITES = ("inbox", "reports")
-ROBOT_READS = ("receipts", "releases")
+ROBOT_WRITES = ("reports",)
+ROBOT_READS = ("releases",)
 
 
 def seaweedfs_actions() -> dict[str, list[str]]:

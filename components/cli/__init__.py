@@ -9,7 +9,19 @@ from rich.text import Text
 
 from components.contracts.errors import DroverError
 
-from . import _collections, _episodes, _export, _import, _quarantine, _robot, _rollout, _stack
+from . import (
+    _checks,
+    _collections,
+    _coverage,
+    _episodes,
+    _export,
+    _fleet,
+    _import,
+    _quarantine,
+    _robot,
+    _rollout,
+    _stack,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,12 +30,15 @@ app = typer.Typer(
     help="From what robots saw to a better policy on each.",
 )
 app.add_typer(_stack.app)
+_robot.app.add_typer(_fleet.app)
 app.add_typer(_robot.app, name="robot")
 app.add_typer(_import.app, name="import")
 app.add_typer(_export.app, name="export")
 app.add_typer(_quarantine.app, name="quarantine")
 _episodes.app.add_typer(_collections.app)
 app.add_typer(_episodes.app, name="episodes")
+app.add_typer(_checks.app, name="checks")
+app.command("coverage")(_coverage.coverage)
 app.add_typer(_rollout.app, name="rollout")
 
 __all__ = ["app", "main"]

@@ -104,22 +104,24 @@ class Arrivals:
             return answer
         key = inbox_key(robot, completion)
         uploads = self._store.open_uploads(_INBOX, key)
-        try:
-            if completion.upload_id not in uploads:
-                raise ObjectNotFoundError("not open")
-            parts = self._store.list_parts(_INBOX, key, completion.upload_id)
-            self._store.complete_parts(
-                _INBOX, key, completion.upload_id, _declared(completion.size, parts), if_absent=True
-            )
-        except (AlreadyExistsError, ObjectNotFoundError):  # perhaps another request was first
-            if answer := self._arrived(robot, completion):
+        if completion.upload_id not in uploads or not self._made_whole(key, completion):
+            if answer := self._arrived(robot, completion):  # another request was first
                 return answer
-            raise Refused("not-found", "no such upload is open: ask for one (POST /v1/uploads)") from None
+            raise Refused("not-found", "no such upload is open: ask for one (POST /v1/uploads)")
         for other in uploads:
             if other != completion.upload_id:
                 self._store.abandon_parts(_INBOX, key, other)
         self._begun.forget(robot, key)
         return UploadAnswer(state="waiting")
+
+    def _made_whole(self, key: str, completion: UploadCompletion) -> bool:
+        """False if it was completed or abandoned meanwhile, or its object is there."""
+        try:
+            parts = _declared(completion.size, self._store.list_parts(_INBOX, key, completion.upload_id))
+            self._store.complete_parts(_INBOX, key, completion.upload_id, parts, if_absent=True)
+        except (AlreadyExistsError, ObjectNotFoundError):
+            return False
+        return True
 
     def _arrived(self, robot: str, upload: UploadRequest | UploadCompletion) -> UploadAnswer | None:
         """`settled` or `waiting`. The inbox is looked at first: ingest writes the receipt before it empties it."""

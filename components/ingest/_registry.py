@@ -10,6 +10,8 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from components.contracts import EnrolledRobot, Enrolment, EnrolmentRequest, Frozen, RobotId, Sha256
 from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, PromotionError
 from components.storage import ObjectStore
@@ -22,6 +24,7 @@ RECEIPT_KEYS = "receipt-keys/published.json"
 """In `models`: the public keys whose receipts count. The platform writes it; the gateway hands it to robots."""
 
 T = TypeVar("T", bound=Frozen)
+_ROBOT: TypeAdapter[str] = TypeAdapter(RobotId)
 
 
 class Invitation(Frozen):
@@ -63,8 +66,9 @@ def register_robot(
     """Write down whose key a robot has, without an invitation: for who holds the platform's identity.
 
     Raises:
-        PromotionError: it is enrolled with another key, or was revoked, and `replace` is not set.
+        PromotionError: no id; enrolled with another key, or revoked, and `replace` is not set.
     """
+    _check_name(robot)
     known = enrolled_robot(store, robot)
     if known and not replace:
         if known.revoked:
@@ -101,8 +105,9 @@ def invite_robot(store: ObjectStore, robot: str, *, replace: bool = False, life:
         The token. It is kept nowhere: bring it to the robot, and only there.
 
     Raises:
-        PromotionError: it is enrolled, and `replace` is not set.
+        PromotionError: no id; or it is enrolled, and `replace` is not set.
     """
+    _check_name(robot)
     known = enrolled_robot(store, robot)
     if known and not replace:
         what = "was revoked" if known.revoked else "is enrolled"
@@ -180,6 +185,15 @@ def publish_receipt_key(store: ObjectStore, public_key: str) -> None:
 def published_receipt_keys(store: ObjectStore) -> tuple[str, ...]:
     known = _read(store, RECEIPT_KEYS, ReceiptKeys)
     return known.keys if known else ()
+
+
+def _check_name(robot: str) -> None:
+    try:
+        _ROBOT.validate_python(robot)
+    except ValidationError:
+        raise PromotionError(
+            f"expected a robot's id of lower-case letters, digits and '-' such as robot-7, got {robot!r}"
+        ) from None
 
 
 def _bad_token(robot: str) -> Refused:

@@ -72,38 +72,36 @@ def test_no_store_configured_says_how_to_get_one(tmp_path: Path) -> None:
         connect(Settings(home=tmp_path, s3_endpoint="127.0.0.1:1", s3_key="k", s3_secret="s"), identity="robot")
 
 
-def test_robot_writes_inbox_and_reports_and_reads_receipts_and_releases(
+def test_robots_agent_writes_reports_and_reads_releases(
     platform: S3Store, robot: S3Store, key: str, tmp_path: Path
 ) -> None:
-    for bucket in ("inbox", "reports"):
-        robot.put(bucket, key, b"1", if_absent=True)
-        with pytest.raises(AlreadyExistsError):
-            robot.put(bucket, key, b"2", if_absent=True)
-    for bucket in ("receipts", "releases"):
-        platform.put(bucket, key, b"1")
-        assert robot.get(bucket, key) == b"1"
-        assert robot.stat(bucket, key) is not None
-        assert robot.stat(bucket, key + "-not-there") is None
-        assert [info.key for info in robot.list(bucket, key)] == [key]
+    robot.put("reports", key, b"1", if_absent=True)
+    with pytest.raises(AlreadyExistsError):
+        robot.put("reports", key, b"2", if_absent=True)
+    platform.put("releases", key, b"1")
+    assert robot.get("releases", key) == b"1"
+    assert robot.stat("releases", key) is not None
+    assert robot.stat("releases", key + "-not-there") is None
+    assert [info.key for info in robot.list("releases", key)] == [key]
     large = tmp_path / "large"
     large.write_bytes(b"x" * (9 * 2**20))
-    robot.put_file("inbox", key + "-large", large, if_absent=True)
+    robot.put_file("reports", key + "-large", large, if_absent=True)
     with pytest.raises(AlreadyExistsError):
-        robot.put_file("inbox", key + "-large", large, if_absent=True)
+        robot.put_file("reports", key + "-large", large, if_absent=True)
 
 
-def test_robot_is_denied_everything_else(platform: S3Store, robot: S3Store, key: str) -> None:
-    for bucket in ("inbox", "reports", "episodes", "quarantine", "datasets", "models"):
+def test_robots_agent_is_denied_everything_else(platform: S3Store, robot: S3Store, key: str) -> None:
+    for bucket in ("inbox", "receipts", "reports", "episodes", "quarantine", "datasets", "models"):
         platform.put(bucket, key, b"secret")
         for read in (robot.get, robot.stat, lambda b, k: list(robot.list(b, k)), robot.remove):
             with pytest.raises(StorageError, match="not allowed"):
                 read(bucket, key)
-    for bucket in ("receipts", "releases", "episodes", "quarantine", "datasets", "models"):
+    for bucket in ("inbox", "receipts", "releases", "episodes", "quarantine", "datasets", "models"):
         with pytest.raises(StorageError, match="not allowed"):
             robot.put(bucket, key + "-mine", b"1")
         with pytest.raises(StorageError, match="not allowed"):
             robot.remove(bucket, key)
-    for bucket in ("inbox", "reports", "episodes", "quarantine", "datasets", "models"):
+    for bucket in ("inbox", "receipts", "reports", "episodes", "quarantine", "datasets", "models"):
         assert platform.get(bucket, key) == b"secret"
 
 

@@ -107,6 +107,8 @@ def _until_signalled() -> threading.Event:
 
 def _upload_table(report: "UploadReport") -> Table:
     table = Table("episode", "state", box=None, header_style="dim")
+    if not any((report.sent, report.waiting, report.held, report.confirmed, report.failed)):
+        table.add_row("none", "nothing waits in the spool")
     for name in report.sent:
         table.add_row(name, "sent")
     for name in report.waiting:
@@ -120,7 +122,7 @@ def _upload_table(report: "UploadReport") -> Table:
 
 
 @app.command("status")
-def robot_status(robot: str = "robot-1") -> None:
+def robot_status(robot: Annotated[str, typer.Argument(help="Its id.")] = "robot-1") -> None:
     """What waits on a robot, and its alarms; ends with 1 if there is one."""
     from components import robot as robots
 

@@ -29,8 +29,9 @@ from ._selftest import hardware_name, measure_latency, percentiles, self_test, u
 from ._service import MOVING_FILE, ROOT_FILE, open_agent, run_agent
 from ._slots import Slots
 from ._spool import Spool, SpoolStatus
+from ._upload_folder import upload_folder
 from ._upload_journal import Alarm
-from ._uploader import Uploader, UploadReport, run_uploader, upload_folder
+from ._uploader import Uploader, UploadReport, run_uploader
 
 __all__ = [
     "CPU",

@@ -22,7 +22,7 @@ from components.ingest import ReceiptKey, revoke_robot
 from components.robot import Recorder, Spool
 from components.storage import connect, prepare, sha256_of_file
 from infra.local import store_alone
-from tests.faults.fleet_world import in_child, kill_me
+from tests.faults.fleet_world import in_child, kill_me, kill_me_at
 from tests.faults.upload_world import MIB, UploadWorld
 
 SIZE = 11 * MIB + 12_345
@@ -81,6 +81,35 @@ def test_row_32_upload_killed_at_every_part_resumes_and_is_one_episode(world: Up
     assert report.sent + report.waiting == ["one"]
     _arrived_once(world, robot, path)
     assert network.bytes["up"] < SIZE * 1.05  # every part went up once
+
+
+def test_row_32_robot_killed_before_any_touch_of_its_disk_ends_well(world: UploadWorld, robot: str) -> None:
+    with world.gateway() as url:
+        world.enrol(robot, url)
+        for number in range(1, 100):
+            name = f"episode-{number}"
+            path = world.episode(robot, 50_000, name, number)
+            data = path.read_bytes()
+
+            def live(number: int = number, path: Path = path) -> None:
+                uploader = world.uploader(robot)
+                kill_me_at(number)
+                uploader.sync()
+                world.confirm(robot, path)
+                uploader.sync()
+
+            code = in_child(live)
+            if path.exists():
+                assert path.read_bytes() == data
+                world.confirm(robot, path)
+                assert world.uploader(robot).sync().confirmed == [name]
+            assert world.spool(robot).status().confirmed == number
+            assert world.spool(robot).status().pending == 0
+            assert world.spool(robot).status().alarms == ()
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL
+    assert number > 5
 
 
 UPLOAD = """

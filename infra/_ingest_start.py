@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 EVENT = "drover.inbox.filled"
 RESOURCE = "drover.inbox"
-FLOW = "ingest-episodes"
+FLOW, DEPLOYMENT = "ingest-episodes", "on-upload"
 _GAP_S = 5.0
 """Between two events: as long as Prefect may take to make a run of one."""
 _SOON = timedelta(seconds=10)
@@ -35,7 +35,7 @@ class IngestStart(threading.Thread):
     def __init__(self, api: str | None, *, gap_s: float = _GAP_S) -> None:
         super().__init__(name="ingest-start", daemon=True)
         self._api, self._gap_s = api, gap_s
-        self._wanted, self._stop = threading.Event(), threading.Event()
+        self._wanted, self._ending = threading.Event(), threading.Event()
         if api:
             self.start()
 
@@ -45,7 +45,7 @@ class IngestStart(threading.Thread):
 
     def close(self) -> None:
         """End the thread; what was not asked for yet is left to the flow's schedule."""
-        self._stop.set()
+        self._ending.set()
         self._wanted.set()
         if self.is_alive():
             self.join(10.0)
@@ -55,19 +55,20 @@ class IngestStart(threading.Thread):
         with httpx.Client(base_url=str(self._api), timeout=5.0) as prefect:
             while True:
                 self._wanted.wait()
-                if self._stop.is_set():
+                if self._ending.is_set():
                     return
                 self._wanted.clear()
                 try:
                     if not _run_waits(prefect):
+                        prefect.get(f"/deployments/name/{FLOW}/{DEPLOYMENT}").raise_for_status()  # who would listen
                         _post(prefect)
                     failures = 0
                 except (httpx.HTTPError, ValueError) as error:
                     failures += 1
                     self._wanted.set()
                     if failures == 1:
-                        log.warning("Prefect at %s does not answer (%s): asked again", self._api, type(error).__name__)
-                self._stop.wait(min(self._gap_s * 2.0 ** min(failures, 5), max(self._gap_s, _LONGEST_WAIT_S)))
+                        log.warning("%s cannot start %s now (%s): asked again", self._api, FLOW, type(error).__name__)
+                self._ending.wait(min(self._gap_s * 2.0 ** min(failures, 5), max(self._gap_s, _LONGEST_WAIT_S)))
 
 
 def _run_waits(prefect: httpx.Client) -> bool:

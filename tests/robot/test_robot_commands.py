@@ -1,0 +1,62 @@
+"""`drover robot join | upload | status`, as a person types them, against a real gateway and store."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from components.contracts import Settings
+from components.ingest import invite_robot
+from components.storage import connect, prepare
+from infra.local import store_alone
+from tests.faults.upload_world import UploadWorld
+
+
+def _drover(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("DROVER_")}
+    return subprocess.run(
+        [sys.executable, "-c", "from components.cli import main; main()", "robot", *arguments],
+        env=clean | {"COLUMNS": "200"} | environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_a_robot_joins_with_a_token_uploads_without_credentials_and_says_how_it_stands(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "one.h5").write_bytes(os.urandom(5000))
+    with store_alone(Settings(home=tmp_path / "platform")) as settings:
+        prepare(connect(settings))
+        world = UploadWorld(settings, tmp_path)
+        with world.gateway() as url:
+            here = {"DROVER_HOME": str(tmp_path / "robot")}
+            token = invite_robot(world.store, "robot-7")
+            wrong = _drover(here | {"DROVER_TOKEN": "w" * 32}, "join", "robot-7", "--gateway", url)
+            joined = _drover(here | {"DROVER_TOKEN": token}, "join", "robot-7", "--gateway", url)
+            sent = _drover(here, "upload", str(files), "--robot", "robot-7")
+            waiting = _drover(here, "status", "robot-7")
+            world.confirm("robot-7", files / "one.h5")
+            confirmed = _drover(here, "upload", "--robot", "robot-7")
+            nothing = _drover(here, "upload", "--robot", "robot-7")
+        away = _drover(here, "upload", str(files), "--robot", "robot-7")
+
+    assert (wrong.returncode, "bad-token" in wrong.stderr) == (1, True)
+    assert joined.returncode == 0, joined.stderr
+    assert token not in joined.stdout + joined.stderr
+    assert (sent.returncode, "sent" in sent.stdout) == (0, True), sent.stderr
+    assert waiting.returncode == 0, waiting.stderr
+    assert "sent, not confirmed    1" in waiting.stdout
+    assert "accepted" in confirmed.stdout
+    assert "nothing waits" in nothing.stdout
+    assert (away.returncode, "accepted" in away.stdout) == (0, True)  # the receipt is kept: nobody needs to be asked
+
+
+def test_a_status_with_an_alarm_ends_with_1_and_a_wrong_name_is_told(tmp_path: Path) -> None:
+    here = {"DROVER_HOME": str(tmp_path)}
+    from components.robot import Spool
+
+    Spool(tmp_path / "robots" / "robot-1").journal.alarm("gateway", "it does not answer")
+    alarmed = _drover(here, "status")
+    unknown = _drover(here, "status", "robot-2")
+
+    assert (alarmed.returncode, "ALARM gateway" in alarmed.stdout) == (1, True)
+    assert (unknown.returncode, "is that its name?" in unknown.stderr) == (1, True)

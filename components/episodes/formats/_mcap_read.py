@@ -22,7 +22,7 @@ from ._ros_messages import RawMessage
 
 _RECORD_BYTES = 128 * 2**20
 """Of one record and of one chunk unpacked; recorders write chunks of about 1 to 16 MiB."""
-_BROKEN = (McapError, struct.error, UnicodeDecodeError, zstandard.ZstdError, RuntimeError, ValueError, KeyError)
+_BROKEN = (McapError, struct.error, zstandard.ZstdError, RuntimeError, ValueError, KeyError, OSError)
 
 
 def mcap_bag(paths: list[Path], remarks: Remarks) -> Bag:

@@ -11,7 +11,7 @@ from ._conversion import Conversion, Remarks
 from ._exporting import free_name, read_episodes, whole
 from ._images import encode_image
 from ._lazily import lazily
-from ._own import OwnEpisode, frame_interval_s, start_s
+from ._own import OwnEpisode, frame_interval_s, start_ns
 
 _TYPES = {
     "image": "sensor_msgs/msg/CompressedImage", "command": "geometry_msgs/msg/TwistStamped",
@@ -52,7 +52,7 @@ def _write(episode: Episode, path: Path, images: Literal["png", "jpeg"], remarks
     from mcap.writer import Writer
 
     messages = _Messages()
-    start_ns, interval_ns = round(start_s(episode) * 1e9), round(frame_interval_s(episode, remarks) * 1e9)
+    begin_ns, interval_ns = start_ns(episode), round(frame_interval_s(episode, remarks) * 1e9)
     if episode.attributes.action_units == "normalised":
         remarks.note("normalised actions (throttle and angle in [-1, 1]) stand in /cmd_vel as they are, not as m/s")
     with path.open("wb") as file:
@@ -60,7 +60,8 @@ def _write(episode: Episode, path: Path, images: Literal["png", "jpeg"], remarks
         writer.start(profile="ros2", library="drover")
         writer.add_metadata(OWN, {"attributes": OwnEpisode(attributes=episode.attributes).model_dump_json()})
         schemas = {
-            kind: writer.register_schema(kind, "ros2msg", messages.definition(kind)) for kind in set(_TYPES.values())
+            kind: writer.register_schema(kind, "ros2msg", messages.definition(kind))
+            for kind in dict.fromkeys(_TYPES.values())
         }
         channels = {
             kind: writer.register_channel(topic, "cdr", schemas[_TYPES[kind]]) for kind, topic in OWN_TOPICS.items()
@@ -71,11 +72,11 @@ def _write(episode: Episode, path: Path, images: Literal["png", "jpeg"], remarks
             writer.add_message(channels[kind], time_ns, data, time_ns)
 
         if episode.attributes.instruction is not None:
-            add("instruction", start_ns, messages.text(episode.attributes.instruction))
+            add("instruction", begin_ns, messages.text(episode.attributes.instruction))
         for index, (image, action, event) in enumerate(
             zip(episode.images, episode.actions, episode.events, strict=True)
         ):
-            time_ns = start_ns + index * interval_ns
+            time_ns = begin_ns + index * interval_ns
             add("command", time_ns, messages.twist(time_ns, action))
             add("event", time_ns, messages.text(event))
             add("image", time_ns, messages.image(time_ns, encode_image(image, images), images))

@@ -1,5 +1,6 @@
 """What Drover's exports carry of an episode beside frames and actions, and how they tell time."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -15,6 +16,7 @@ _ASSUMED_S = 1.0
 _SHORTEST_S = 1e-3
 _LAST_S = 2**31 - 10**6
 """ROS and others keep seconds in 32 bits."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OwnEpisode(Frozen):
@@ -56,8 +58,10 @@ def frame_interval_s(episode: Episode, remarks: Remarks) -> float:
     return interval_s
 
 
-def start_s(episode: Episode) -> float:
-    """When it was recorded, seconds since 1970; 0 where nobody knows."""
+def start_ns(episode: Episode) -> int:
+    """When it was recorded, nanoseconds since 1970; 0 where nobody knows."""
     moment = episode.attributes.collected_at or parse_name(episode.attributes.name).recorded_at
-    seconds = moment.timestamp() if moment and moment.tzinfo else 0.0
-    return seconds if 0 <= seconds <= _LAST_S else 0.0
+    if moment is None or moment.tzinfo is None:
+        return 0
+    microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
+    return microseconds * 1000 if 0 <= microseconds <= _LAST_S * 10**6 else 0

@@ -16,7 +16,7 @@ from ._conversion import Conversion, Remarks
 from ._exporting import free_name, read_episodes, whole
 from ._images import encode_image
 from ._lazily import lazily
-from ._own import OwnEpisode, frame_interval_s, start_s
+from ._own import OwnEpisode, frame_interval_s, start_ns
 
 if TYPE_CHECKING:
     from rerun import RecordingStream
@@ -69,8 +69,8 @@ def log_episode(
 
     attributes = episode.attributes
     recording.send_recording_name(attributes.name)
-    if start := start_s(episode):
-        recording.send_recording_start_time_nanos(round(start * 1e9))
+    if begin_ns := start_ns(episode):
+        recording.send_recording_start_time_nanos(begin_ns)
     document = OwnEpisode(attributes=attributes).model_dump_json()
     recording.log("episode", rr.TextDocument(document, media_type="application/json"), static=True)
     recording.log("instruction", rr.TextDocument(attributes.instruction or "(none)"), static=True)

@@ -37,7 +37,7 @@ class Thresholds(Frozen):
     video_s: _Range = (0.02, 1.0)
     brightness: _Range = (8.0, 247.0)
     sharpness: _Share = 0.25
-    edgeless: _Share = 0.5
+    edgeless: _Share = 0.8
     under_exposed: _Share = 0.2
     over_exposed: _Share = 0.2
     colour_confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.99

@@ -17,7 +17,7 @@ _LINES = 24
 """Full-resolution lines of a frame that are looked at, along each side."""
 _EDGE = 40
 """Levels of 255 within a stretch that make it an edge: shading and noise stay below."""
-_EDGES = 12
+_EDGES = 8
 """Stretches with an edge that a judgement needs."""
 _DARK, _BRIGHT = 2, 253
 """A pixel is clipped where all its channels are at most, or at least, as much."""

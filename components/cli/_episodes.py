@@ -1,7 +1,13 @@
 """`drover episodes ...`: the admitted episodes, and what people decide about them."""
 
 import getpass
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -121,6 +127,33 @@ def restore(
     _exclude(episodes, wanted, excluded=False, reason=reason, by=who(author), yes=yes)
 
 
+@app.command("view")
+def view(
+    episode: str,
+    *,
+    save: Annotated[Path | None, typer.Option(help="Write a Rerun recording (.rrd) there, and open nothing.")] = None,
+) -> None:
+    """Open an episode in Rerun's viewer: frames with the actions drawn in, the instruction, the axes over time."""
+    from components import datasets
+    from components.episodes import formats
+
+    if save and save.exists():
+        raise ConfigurationError(f"--save: {save} is there already; name a new file")
+    if not save and not _has_display():
+        raise ConfigurationError("this machine has no display: use --save FILE.rrd and open it with `rerun` elsewhere")
+    store, entries = everything()
+    entry = datasets.find_episode(entries, episode)
+    with tempfile.TemporaryDirectory(prefix="drover-view-") as folder:
+        path = datasets.fetch_episode(store, entry, Path(folder) / f"{entry.summary.name}.h5")
+        (recording,) = formats.export_rerun([path], Path(folder) / "rerun").files
+        if save:
+            save.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(recording, save)
+            console.print(f"{save}: {entry.title}; open it with: rerun {save}", highlight=False)
+        else:
+            subprocess.run([sys.executable, "-m", "rerun", str(recording)], check=False)
+
+
 def who(author: str | None) -> str:
     """Who decides: as said, or the user's name."""
     if author:
@@ -129,6 +162,10 @@ def who(author: str | None) -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container's user often has no name
         raise ConfigurationError("this user has no name: say who decides with --author") from None
+
+
+def _has_display() -> bool:
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def everything() -> "tuple[ObjectStore, list[Entry]]":

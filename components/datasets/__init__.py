@@ -5,8 +5,8 @@ episodes that they are made of.
 digest is its version; `open_dataset` finds one again; `load_split` reads it.
 
 `edit_episode` changes, deletes and restores by an append-only log; `curate` applies it; `catalogue`, `choose`,
-`find_episode`, `places_of` and `figures` look around; `keep_collection`, `merge_collections` and `split_collection`
-make named, versioned lists of episodes.
+`find_episode`, `places_of` and `figures` look around, `fetch_episode` fetches; `keep_collection`, `merge_collections`
+and `split_collection` make named, versioned lists of episodes.
 
 Layout of the bucket: `versions/<digest>.json`, `builds/<inputs>.json`, `shards/<sha256>.safetensors`,
 `edits/<sha256>/<n>.json` (EpisodeEdit), `collections/<name>/<n>.json` (Collection).
@@ -28,6 +28,7 @@ from ._collections import (
     split_collection,
 )
 from ._curation import curate, edit_episode, edit_history
+from ._fetch import fetch_episode
 from ._figures import EpisodeFigures, figures
 from ._frames import EpisodeFrames
 from ._load import load_split
@@ -36,6 +37,6 @@ from ._places import DatasetPlace, EpisodePlaces, places_of
 __all__ = [
     "EVERYTHING", "DatasetPlace", "Entry", "EpisodeFigures", "EpisodeFilter", "EpisodeFrames", "EpisodePlaces",
     "Progress", "build_dataset", "catalogue", "choose", "collections", "curate", "edit_episode", "edit_history",
-    "figures", "find_dataset", "find_episode", "keep_collection", "load_split", "merge_collections",
+    "fetch_episode", "figures", "find_dataset", "find_episode", "keep_collection", "load_split", "merge_collections",
     "open_collection", "open_dataset", "places_of", "rules_warned", "select", "split_collection",
 ]  # fmt: skip

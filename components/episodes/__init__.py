@@ -4,6 +4,7 @@ What is not covered: hostile files. `read_episode` refuses what has no episode's
 and follows whatever links HDF5 follows; uploads go through `ingest` first. Time zones: a name's time is read as UTC.
 """
 
+from ._amend import amend
 from ._episode import EVENTS, Episode, EpisodeAttributes
 from ._frames import resize_frame
 from ._hash import MIRROR_MASK, hash_distance, perceptual_hash
@@ -19,7 +20,7 @@ from .formats import import_donkey
 __all__ = [
     "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "MIRROR_MASK", "PATTERNS", "POSITIONS", "SCENARIOS",
     "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter", "Meter",
-    "content_digest", "file_attributes", "hash_distance", "import_donkey", "instruction_for", "key_of", "make_name",
-    "measure", "mirror_actions", "mirror_instruction", "mirror_scenario", "parse_name", "perceptual_hash", "read_episode",
-    "recover", "resize_frame", "tokenize", "words",
+    "amend", "content_digest", "file_attributes", "hash_distance", "import_donkey", "instruction_for", "key_of",
+    "make_name", "measure", "mirror_actions", "mirror_instruction", "mirror_scenario", "parse_name", "perceptual_hash",
+    "read_episode", "recover", "resize_frame", "tokenize", "words",
 ]  # fmt: skip

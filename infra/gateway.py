@@ -1,14 +1,20 @@
 """The upload gateway as a process: `python -m infra.gateway PORT [HOST]`.
 
-Speaks plain HTTP: on one machine over loopback, beyond it behind a proxy that ends TLS and limits how slowly headers
-may come. Several may run side by side; they share nothing but the store.
+Speaks plain HTTP: on one machine over loopback, beyond it behind a proxy that ends TLS. Several may run side by side;
+they share nothing but the store.
+
+What is not covered: floods by strangers. Connections that ask for nothing are closed, requests at once are bounded;
+beyond that it is the proxy that knows whom to shut out.
 """
 
+import asyncio
 import logging
 import sys
 from datetime import timedelta
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from components.contracts import Settings
 from components.ingest import GatewayLimits, UploadLimits, gateway_app
@@ -19,6 +25,31 @@ from ._ingest_start import IngestStart
 _PATIENCE_S = 3.0
 """With the store; then the robot is told to come again."""
 _CONNECTIONS = 512
+
+
+class HastyProtocol(H11Protocol):
+    """Closes connections on which no request begins: uvicorn waits for headers for ever, and they are counted."""
+
+    headers_s = 10.0
+    """Two of these without a request, and the connection is closed."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._idle_since: Any = None
+        self._tick = self.loop.call_later(self.headers_s, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._tick.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        state = (id(self.cycle),) if idle else None
+        if idle and state == self._idle_since:
+            self.transport.close()
+            return
+        self._idle_since = state
+        self._tick = self.loop.call_later(self.headers_s, self._look)
 
 
 def main(port: int, host: str = "127.0.0.1") -> None:
@@ -51,6 +82,7 @@ def main(port: int, host: str = "127.0.0.1") -> None:
             access_log=False,
             server_header=False,
             limit_concurrency=_CONNECTIONS,
+            http=HastyProtocol,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=32 * 1024,

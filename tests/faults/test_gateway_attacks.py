@@ -5,8 +5,10 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,15 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import httpx
 import pytest
+import uvicorn
 
 from components.contracts import PART_BYTES
 from components.contracts.errors import StorageError
-from components.ingest import revoke_robot
+from components.ingest import gateway_app, revoke_robot
 from components.promotion import fleet as assignable
 from components.storage import connect
 from infra import _processes
+from infra.gateway import HastyProtocol
 from tests.ingest.gateway_world import GatewayWorld, Robot, code_of, described, gateway_world
 
 FILE = secrets.token_bytes(PART_BYTES + 10)
@@ -199,12 +203,37 @@ def test_gateway_killed_in_mid_upload_is_started_again_and_the_robot_goes_on(
     assert "X-Amz" not in logged
 
 
+def test_connections_that_ask_for_nothing_are_closed(world: GatewayWorld) -> None:
+    class VeryHasty(HastyProtocol):
+        headers_s = 0.3
+
+    config = uvicorn.Config(gateway_app(world.store), host="127.0.0.1", port=0, log_level="critical", http=VeryHasty)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert _processes.wait_until(lambda: server.started, 10)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        silent = socket.create_connection(("127.0.0.1", port), timeout=10)
+        half = socket.create_connection(("127.0.0.1", port), timeout=10)
+        half.sendall(b"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        again = socket.create_connection(("127.0.0.1", port), timeout=10)
+        again.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert again.recv(65536).startswith(b"HTTP/1.1 200")
+        again.sendall(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
+        for connection in (silent, half, again):
+            with connection:
+                while connection.recv(65536):
+                    pass
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
 class _process:  # noqa: N801  # used as a function
     """`python -m infra.gateway` as the stack starts it, without Prefect."""
 
     def __init__(self, world: GatewayWorld, folder: Path) -> None:
-        import socket
-
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]

@@ -45,6 +45,19 @@ def show_checks(report: CheckReport) -> None:
         create_link_artifact(link=_url(report.data_docs), key="data-docs", link_text="Data Docs")
 
 
+def show_name_conflicts(summary: IngestSummary) -> None:
+    """An alarm: recordings that bear the name of another episode of their robot."""
+    rows = [
+        {"robot": receipt.robot, "name": receipt.name, "in quarantine": receipt.sha256}
+        for receipt in summary.receipts
+        if receipt.rule == "name-conflict"
+    ]
+    if rows:
+        create_table_artifact(
+            table=rows, key="name-conflicts", description="Same name, other bytes: both are kept. Look at the clocks."
+        )
+
+
 def show_decision(decision: PromotionDecision) -> None:
     """The gate's rules, one a row."""
     rows = [{"rule": rule.rule, "passed": rule.passed, "evidence": rule.evidence} for rule in decision.rules]

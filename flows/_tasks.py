@@ -5,7 +5,6 @@ Rooms are imported where they are called: a door loads torch, Ray or Great Expec
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -16,7 +15,6 @@ from prefect.tasks import Task, exponential_backoff
 
 from components import storage
 from components.contracts import (
-    CheckReport,
     DatasetSpec,
     DatasetVersion,
     Ensemble,
@@ -115,17 +113,9 @@ def ingest_inbox() -> IngestSummary:
 
     settings = Settings()
     store, key = storage.connect(settings), ingest.receipt_key(settings)
-    known = [record.summary for record in ingest.records(store)]
     with Progress("ingest") as progress:
         candidates = ingest.inspect_inbox(store, progress=progress.count)
-    rulebook = checks.load_rulebook(settings)
-    summaries = [candidate.summary for candidate in candidates if candidate.summary is not None]
-    decided = iter(checks.decide_colours(summaries, known, rulebook.thresholds))
-    candidates = [item.model_copy(update={"summary": next(decided)}) if item.summary else item for item in candidates]
-    refused = Counter(item.finding.rule for item in candidates if item.finding)
-    report: CheckReport | None = (
-        checks.check(store, summaries, known=known, rulebook=rulebook, refused=refused) if summaries else None
-    )
+    candidates, report = checks.judge(store, candidates, settings)
     receipts = ingest.settle(store, candidates, report.findings if report else (), key=key)
     return IngestSummary(receipts=tuple(receipts), checks=report)
 

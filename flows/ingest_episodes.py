@@ -19,6 +19,7 @@ def ingest_episodes() -> State[IngestSummary]:
     if summary.checks:
         artifacts.show_checks(summary.checks)
     if summary.receipts:
+        artifacts.show_name_conflicts(summary)
         artifacts.keep_ingest(summary)
     counts = Counter(receipt.status for receipt in summary.receipts)
     message = (

@@ -13,6 +13,7 @@ seconds, so it happens at the first batch that is not empty.
 from ._check import check
 from ._colours import decide_colours
 from ._coverage import CellCount, Coverage, coverage, keep_coverage, write_default
+from ._judge import judge
 from ._plan import PLAN_DEFAULTS, PLAN_FILE, CollectionPlan, load_plan, read_plan
 from ._rulebook import DEFAULTS, FILE, Rulebook, load_rulebook, read_rulebook, rulebook_file
 from ._rules import Rule, Thresholds, rules
@@ -21,6 +22,6 @@ from ._trend import BatchFigures, keep_trend, trend
 __all__ = [
     "DEFAULTS", "FILE", "PLAN_DEFAULTS", "PLAN_FILE", "BatchFigures", "CellCount", "CollectionPlan", "Coverage", "Rule",
     "Rulebook", "Thresholds",
-    "check", "coverage", "decide_colours", "keep_coverage", "keep_trend", "load_plan", "load_rulebook", "read_plan",
-    "read_rulebook", "rulebook_file", "rules", "trend", "write_default",
+    "check", "coverage", "decide_colours", "judge", "keep_coverage", "keep_trend", "load_plan", "load_rulebook",
+    "read_plan", "read_rulebook", "rulebook_file", "rules", "trend", "write_default",
 ]  # fmt: skip

@@ -5,13 +5,16 @@
 
 Layout: `inbox/<robot>/<sha256>/<name>.h5` becomes `episodes/<sha256>.h5` with `episodes/<sha256>.json` (EpisodeRecord,
 written last: without it there is no episode) or `quarantine/<sha256>/<name>.h5` with `finding.json` (Quarantined), and
-`receipts/<robot>/<sha256>.json` (Receipt). `episodes/names/<robot>/<name>.json` holds who bears a name.
+`receipts/<robot>/<sha256>.json` (SignedReceipt). `episodes/names/<robot>/<name>.json*` holds who bears a name: of two
+files of one name one is admitted, however many settle them at once; the other is kept in quarantine, with an alarm in
+the log. `inspect_quarantine` and `settle` replay what stands there by today's rules; `release` admits by a person's
+word what broke a check. `episodes/pages/` saves requests to whoever reads all `records`.
 
-Uploads are opened in processes of their own: no environment, four file descriptors, no written byte, capped memory,
-processor and wall time (`Limits`). What is quarantined carries the rule that it broke: `bad-key`, `hash-mismatch`,
-`unreadable`, `schema`, `wrong-type`, `wrong-shape`, `soft-link`, `external-link`, `external-storage`,
-`virtual-dataset`, `filter`, `bomb`, `too-large`, `incomplete`, `robot-mismatch`, `memory`, `timeout`, `worker-killed`,
-`name-conflict`, or the name of a check.
+Uploads are opened in processes of their own: no environment, four file descriptors, a short list of system calls (no
+socket, no process, nothing written), capped memory, processor and wall time (`Limits`). What is quarantined carries the
+rule that it broke: `bad-key`, `hash-mismatch`, `unreadable`, `schema`, `wrong-type`, `wrong-shape`, `soft-link`,
+`external-link`, `external-storage`, `virtual-dataset`, `filter`, `bomb`, `too-large`, `incomplete`, `robot-mismatch`,
+`memory`, `timeout`, `worker-killed`, `name-conflict`, or the name of a check.
 
 `gateway_app` is the upload gateway: robots enrol there with a one-time token (`invite_robot`) and from then on sign
 every request with their own key. It makes the keys in the inbox itself, hands out links to single parts, and remembers
@@ -23,9 +26,11 @@ expires, for any bytes of any length, though what is not as declared is never co
 completes stay in the store; one robot may fill the inbox with episodes; a rotated receipt key reaches enrolled robots
 only when they enrol anew; a request that a robot signed may be repeated within a minute at another gateway process.
 
-What is not covered: a kernel sandbox (seccomp, namespaces) around the parsing process; who may write under which
-prefix, which is the store's policy, though a file that names another robot is refused; two runs that settle two files
-of one name in the same instant may admit both. Reading all records takes a request an episode.
+What is not covered: reading from the parsing process (whatever the platform's user may read can be opened there, and
+could leave as an episode's name or instruction): run the platform as a user of its own; kernels without seccomp, where
+the log says so; who may write under which prefix, which is the store's policy, though a file that names another robot
+is refused; two runs at once that each judge one of two alike episodes, since the checks see one batch: give the flow a
+concurrency limit of one.
 """
 
 from ._arrivals import UploadLimits
@@ -34,6 +39,8 @@ from ._enrol_here import enrol_here
 from ._gateway import GatewayLimits, gateway_app
 from ._inspect import inspect_inbox
 from ._limits import Limits
+from ._quarantine import inspect_quarantine, quarantined, release
+from ._records import records
 from ._registry import (
     enrolled_robot,
     fleet,
@@ -42,7 +49,7 @@ from ._registry import (
     register_robot,
     revoke_robot,
 )
-from ._settle import quarantined, records, settle
+from ._settle import settle
 from ._signing import ReceiptKey, receipt_key
 
 __all__ = [
@@ -57,12 +64,14 @@ __all__ = [
     "fleet",
     "gateway_app",
     "inspect_inbox",
+    "inspect_quarantine",
     "invite_robot",
     "publish_receipt_key",
     "quarantined",
     "receipt_key",
     "records",
     "register_robot",
+    "release",
     "revoke_robot",
     "settle",
 ]

@@ -1,13 +1,16 @@
 """What ingest knows about one upload before it decides."""
 
+from typing import Literal
+
 from components.contracts import EpisodeSummary, Finding, Frozen, ObjectRef, RobotId, Sha256
 
 
 class Candidate(Frozen):
-    """One object of the inbox: inspected, not settled."""
+    """One object of the inbox, or of the quarantine: inspected, not settled."""
 
+    bucket: Literal["inbox", "quarantine"] = "inbox"
     key: str
-    """In the bucket `inbox`."""
+    """In the bucket."""
     robot: RobotId | None
     """From the key; None where the key is none of ours."""
     name: str
@@ -22,12 +25,8 @@ class Candidate(Frozen):
     summary: EpisodeSummary | None = None
     finding: Finding | None = None
     """Why it cannot be an episode. Without a summary and without a finding, it is `known`."""
-
-    @property
-    def claimed_sha256(self) -> str | None:
-        """The hash in the key."""
-        parts = self.key.split("/")
-        return parts[1] if self.robot else None
+    notes: tuple[str, ...] = ()
+    """For the record's warnings, such as who released it and why."""
 
 
 class Quarantined(Frozen):
@@ -40,3 +39,5 @@ class Quarantined(Frozen):
     finding: Finding
     summary: EpisodeSummary | None = None
     """Where the file could be read."""
+    earlier: tuple[Finding, ...] = ()
+    """Rules that the same bytes broke before, oldest first."""

@@ -6,28 +6,40 @@ import queue
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from components.contracts import EpisodeRecord, EpisodeSummary, Finding, ObjectRef
+from components.contracts import EpisodeRecord, EpisodeSummary, Finding
 from components.contracts.errors import ObjectNotFoundError
 from components.storage import ObjectInfo, ObjectStore
 
 from ._candidate import Candidate
 from ._limits import Limits
 from ._process import ParsingProcess, StoppedError
+from ._records import find_record
+from ._scratch import scratch_folder
 
 _LOG = logging.getLogger(__name__)
 _KEY = re.compile(
     r"^(?P<robot>[a-z0-9][a-z0-9-]{0,62})/(?P<sha256>[0-9a-f]{64})/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,127})\.h5$"
 )
 _KEY_SHAPE = "<robot>/<sha256>/<name>.h5"
-_SCRATCH = "drover-ingest-"
+
+
+class Upload(NamedTuple):
+    """An object to be looked at, and what its key says."""
+
+    bucket: Literal["inbox", "quarantine"]
+    key: str
+    robot: str | None
+    name: str
+    sha256: str | None
+    """None: the key is none of ours."""
 
 
 def inspect_inbox(
@@ -55,26 +67,49 @@ def inspect_inbox(
         ConfigurationError: the parsing process cannot be started here.
     """
     limits = limits or Limits()
-    uploads = _uploads(store, limits)
+    found = [_named(info) for info in _uploads(store, limits)]
+    return inspect(
+        store, found, workers=workers, limits=limits, scratch=scratch, scratch_bytes=scratch_bytes, progress=progress
+    )  # fmt: skip
+
+
+def inspect(
+    store: ObjectStore,
+    uploads: Sequence[Upload],
+    *,
+    workers: int,
+    limits: Limits,
+    scratch: Path | None,
+    scratch_bytes: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[Candidate]:
+    """`inspect_inbox` for objects of any bucket."""
     if not uploads:
         return []
     folder = scratch_folder(scratch)
-    found: dict[str, Candidate] = {}
+    found: dict[Upload, Candidate] = {}
     with _processes(min(workers, len(uploads)), limits) as idle, ThreadPoolExecutor(workers) as pool:
         inspection = _Inspection(store, limits, folder, scratch_bytes, idle)
-        futures = {pool.submit(inspection.inspect, info): info for info in uploads}
+        futures = {pool.submit(inspection.inspect, upload): upload for upload in uploads}
         try:
             for done, future in enumerate(as_completed(futures), start=1):
                 candidate = future.result()
                 if candidate is not None:
-                    found[candidate.key] = candidate
+                    found[futures[future]] = candidate
                 if progress:
                     progress(done, len(uploads))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             shutil.rmtree(folder, ignore_errors=True)
             raise
-    return [found[info.key] for info in uploads if info.key in found]
+    return [found[upload] for upload in uploads if upload in found]
+
+
+def _named(info: ObjectInfo) -> Upload:
+    match = _KEY.match(info.key)
+    if match is None:
+        return Upload("inbox", info.key, None, _safe_name(info.key), None)
+    return Upload("inbox", info.key, match["robot"], match["name"], match["sha256"])
 
 
 def _uploads(store: ObjectStore, limits: Limits) -> list[ObjectInfo]:
@@ -102,37 +137,44 @@ class _Inspection:
         self._room = room
         self._idle = idle
 
-    def inspect(self, info: ObjectInfo) -> Candidate | None:
+    def inspect(self, upload: Upload) -> Candidate | None:
         """None if the object is gone: another run settled it."""
-        match = _KEY.match(info.key)
         descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".h5")
         os.close(descriptor)
         path = Path(name)
         try:
-            ref = self._store.get_file("inbox", info.key, path, limit=self._limits.fetch_bytes)
+            ref = self._store.get_file(upload.bucket, upload.key, path, limit=self._limits.fetch_bytes)
         except ObjectNotFoundError:
             path.unlink()
-            return None
+            return self._gone(upload)
         candidate = Candidate(
-            key=info.key,
-            robot=match["robot"] if match else None,
-            name=match["name"] if match else _safe_name(info.key),
+            bucket=upload.bucket,
+            key=upload.key,
+            robot=upload.robot,
+            name=upload.name,
             sha256=ref.sha256,
             size=ref.size,
             path=str(path),
         )
-        candidate = candidate.model_copy(update=self._verdict(candidate, match, path))
+        candidate = candidate.model_copy(update=self._verdict(candidate, upload.sha256, path))
         self._room -= candidate.size
         if candidate.known or self._room < 0:
             path.unlink()
             return candidate.model_copy(update={"path": None})
         return candidate
 
-    def _verdict(self, candidate: Candidate, match: re.Match[str] | None, path: Path) -> dict[str, Any]:
-        if match is None:
+    def _gone(self, upload: Upload) -> Candidate | None:
+        """What left the quarantine for the episodes, and was killed before its finding left too."""
+        if upload.bucket == "inbox" or upload.sha256 is None:
+            return None
+        record = find_record(self._store, upload.sha256)
+        return known_candidate(record) if record else None
+
+    def _verdict(self, candidate: Candidate, declared: str | None, path: Path) -> dict[str, Any]:
+        if declared is None:
             return _broken(candidate, "bad-key", f"inbox/{_KEY_SHAPE}", f"inbox/{candidate.key}")
-        if candidate.sha256 != match["sha256"]:
-            return _broken(candidate, "hash-mismatch", f"bytes of SHA-256 {match['sha256']}", candidate.sha256)
+        if candidate.sha256 != declared:
+            return _broken(candidate, "hash-mismatch", f"bytes of SHA-256 {declared}", candidate.sha256)
         if candidate.size > self._limits.file_bytes:
             return _broken(
                 candidate, "too-large", f"a file of at most {self._limits.file_bytes} bytes", f"{candidate.size} bytes"
@@ -165,28 +207,13 @@ class _Inspection:
         return {"summary": summary.model_copy(update=known)}
 
 
-def find_record(store: ObjectStore, sha256: str) -> EpisodeRecord | None:
-    """The record of an admitted episode, by its file's SHA-256."""
-    try:
-        document = store.get("episodes", f"{sha256}.json")
-    except ObjectNotFoundError:
-        return None
-    return EpisodeRecord.parse(document, source=f"s3://episodes/{sha256}.json")
-
-
-def inbox_file(store: ObjectStore, candidate: Candidate, folder: Path) -> Path | None:
-    """The candidate's bytes as a local file: the copy that `inspect_inbox` made, or fetched again into `folder`.
-
-    None if they are gone, or are others by now: then there is nothing to settle, and the next inspection finds what is.
-    """
-    if candidate.path and (path := Path(candidate.path)).is_file() and path.stat().st_size == candidate.size:
-        return path
-    path = folder / f"{candidate.sha256}.h5"
-    try:
-        ref: ObjectRef = store.get_file("inbox", candidate.key, path)
-    except ObjectNotFoundError:
-        return None
-    return path if ref.sha256 == candidate.sha256 else None
+def known_candidate(record: EpisodeRecord) -> Candidate:
+    """An episode as a candidate from the quarantine: to settle it changes nothing, or finishes what was killed."""
+    summary = record.summary
+    return Candidate(
+        bucket="quarantine", key=f"{summary.sha256}/{summary.name}.h5", robot=summary.robot, name=summary.name,
+        sha256=summary.sha256, size=record.file.size, known=True,
+    )  # fmt: skip
 
 
 def _ask_twice(process: ParsingProcess, job: dict[str, Any]) -> dict[str, Any]:
@@ -225,23 +252,3 @@ def _safe_name(key: str) -> str:
     """A name for the quarantine's key, from a key that is none of ours."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", key.rsplit("/", 1)[-1]).removesuffix(".h5").lstrip("._-")
     return name[:128] or "unnamed"
-
-
-def scratch_folder(scratch: Path | None) -> Path:
-    """A folder of this run, named by its process; those of processes that are gone are removed."""
-    base = scratch or Path(tempfile.gettempdir())
-    base.mkdir(parents=True, exist_ok=True)
-    for old in base.glob(f"{_SCRATCH}*"):
-        owner = old.name.removeprefix(_SCRATCH).partition("-")[0]
-        if owner.isdecimal() and not _alive(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=base))
-
-
-def _alive(pid: int) -> bool:
-    with suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    return True

@@ -4,17 +4,16 @@ Every step can be the last one before a kill. So the order is: bytes, then the d
 receipt, then the upload is removed; each write is whole or absent, and finding it done is success.
 """
 
-import re
+import logging
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
-from components.contracts import EpisodeRecord, Finding, Frozen, ObjectRef, Receipt, Sha256, SignedReceipt
+from components.contracts import EpisodeRecord, Finding, ObjectRef, Receipt, Sha256, SignedReceipt
 from components.contracts.errors import (
     AlreadyExistsError,
     IntegrityError,
@@ -24,19 +23,13 @@ from components.contracts.errors import (
 from components.storage import ObjectStore
 
 from ._candidate import Candidate, Quarantined
-from ._inspect import find_record, inbox_file, scratch_folder
+from ._names import claim_name, keep_name
+from ._records import find_record
+from ._scratch import local_file, scratch_folder
 from ._signing import ReceiptKey
 
-_RECORD = re.compile(r"^[0-9a-f]{64}\.json$")
+_LOG = logging.getLogger(__name__)
 _SIDE_BY_SIDE = 4
-
-T = TypeVar("T", bound=Frozen)
-
-
-class NameClaim(Frozen):
-    """episodes/names/<robot>/<name>.json: the one episode that bears a name."""
-
-    sha256: Sha256
 
 
 def settle(
@@ -72,16 +65,6 @@ def settle(
         settlement.clean()
 
 
-def records(store: ObjectStore) -> list[EpisodeRecord]:
-    """All admitted episodes, by SHA-256."""
-    return _documents(store, "episodes", EpisodeRecord, lambda key: _RECORD.match(key) is not None)
-
-
-def quarantined(store: ObjectStore) -> list[Quarantined]:
-    """Everything in quarantine, by SHA-256, with the rule that it broke last."""
-    return _documents(store, "quarantine", Quarantined, lambda key: key.endswith("/finding.json"))
-
-
 class _Settlement:
     """One call's state."""
 
@@ -96,78 +79,100 @@ class _Settlement:
             self._findings[finding.sha256].append(finding)
         self._folder = scratch_folder(None)
         self._admitted: set[str] = set()
-        self._names: dict[tuple[str | None, str], str] = {}
+        self._names: dict[tuple[str | None, str], tuple[str, Sha256]] = {}
+        """Claims that this call has seen: key and holder."""
 
     def verdict(self, candidate: Candidate) -> Finding | None:
         """The error that quarantines it. In order, because of two files of one name the first has it."""
-        if candidate.finding:
-            return candidate.finding
         if candidate.known or candidate.sha256 in self._admitted:
             return None
         errors = (item for item in self._findings[candidate.sha256] if item.severity == "error")
-        if error := next(errors, None) or self._conflict(candidate):
-            return error
+        if error := candidate.finding or next(errors, None):
+            record = find_record(self._store, candidate.sha256)
+            return None if record and record.summary.robot == candidate.robot else error  # another run was first
+        name = candidate.robot, candidate.name
+        if name not in self._names:
+            self._names[name] = claim_name(self._store, candidate)
+        if (holder := self._names[name][1]) != candidate.sha256:
+            return _conflict(candidate, holder)
         self._admitted.add(candidate.sha256)
         return None
 
-    def _conflict(self, candidate: Candidate) -> Finding | None:
-        """Claim the name, or say who has it. A claim whose episode never came, after a kill, is taken over."""
-        name, claim = (candidate.robot, candidate.name), NameClaim(sha256=candidate.sha256)
-        key = f"names/{candidate.robot}/{candidate.name}.json"
-        holder = self._names.get(name)
-        if holder is None:
-            try:
-                self._store.put("episodes", key, claim.canonical_json(), if_absent=True)
-                holder = candidate.sha256
-            except AlreadyExistsError:
-                holder = NameClaim.parse(self._store.get("episodes", key), source=f"s3://episodes/{key}").sha256
-                if holder != candidate.sha256 and find_record(self._store, holder) is None:
-                    self._store.put("episodes", key, claim.canonical_json())
-                    holder = candidate.sha256
-        if holder != candidate.sha256:
-            return Finding(
-                sha256=candidate.sha256, rule="name-conflict", severity="error",
-                expected=f"one episode named {candidate.name} from {candidate.robot}",
-                observed=f"another one, of SHA-256 {holder}",
-            )  # fmt: skip
-        self._names[name] = holder
-        return None
-
     def settle(self, candidate: Candidate, error: Finding | None) -> Receipt | None:
-        kept = self._quarantine(candidate, error) if error else self._admit(candidate)
+        kept = error or self._admit(candidate)
+        if isinstance(kept, Finding):
+            error, kept = kept, self._quarantine(candidate, kept)
         if not kept:
             return None
         receipt = self._receipt(candidate, error)
-        self._store.remove("inbox", candidate.key)
+        if candidate.bucket == "inbox":
+            self._store.remove("inbox", candidate.key)
+        if error is None:
+            self._leave_quarantine(candidate)
+        elif error.rule == "name-conflict":
+            _LOG.error(
+                "%s of %s came again with other bytes: %s is admitted or will be, %s stands in quarantine; nothing is "
+                "lost, but two recordings bear one name: look at the robot's clock", candidate.name, candidate.robot,
+                error.observed, candidate.sha256,
+            )  # fmt: skip
         return receipt
 
-    def _admit(self, candidate: Candidate) -> bool:
+    def _admit(self, candidate: Candidate) -> bool | Finding:
+        """False if the bytes are gone; a finding if another episode took the name meanwhile."""
         if find_record(self._store, candidate.sha256) is not None:
             return True
-        if candidate.summary is None or (path := inbox_file(self._store, candidate, self._folder)) is None:
+        if candidate.summary is None or (path := local_file(self._store, candidate, self._folder)) is None:
             return False
+        key, holder = self._names.get((candidate.robot, candidate.name)) or claim_name(self._store, candidate)
+        if holder == candidate.sha256:
+            holder = keep_name(self._store, candidate, key)
+        if holder != candidate.sha256:
+            return _conflict(candidate, holder)
         file = self._keep("episodes", f"{candidate.sha256}.h5", path, candidate)
-        warnings = tuple(
-            f"{item.rule}: expected {item.expected}, found {item.observed}"
-            for item in self._findings[candidate.sha256]
-            if item.severity == "warning"
-        )
-        record = EpisodeRecord(file=file, summary=candidate.summary, warnings=warnings)
+        warned = [item for item in self._findings[candidate.sha256] if item.severity == "warning"]
+        broken = [f"quarantined before by {_words(item)}" for item in self._broken_before(candidate)]
+        record = EpisodeRecord(
+            file=file, summary=candidate.summary,
+            warnings=(*(_words(item) for item in warned), *broken, *candidate.notes),
+        )  # fmt: skip
         with suppress(AlreadyExistsError):
             self._store.put("episodes", f"{candidate.sha256}.json", record.canonical_json(), if_absent=True)
         return True
 
     def _quarantine(self, candidate: Candidate, error: Finding) -> bool:
-        path = inbox_file(self._store, candidate, self._folder)
+        path = local_file(self._store, candidate, self._folder)
         if path is None:
             return False
         file = self._keep("quarantine", f"{candidate.sha256}/{candidate.name}.h5", path, candidate)
+        earlier = tuple(item for item in self._broken_before(candidate) if item != error)
         entry = Quarantined(
-            file=file, name=candidate.name, robot=candidate.robot, inbox_key=candidate.key, finding=error,
-            summary=candidate.summary,
+            file=file, name=candidate.name, robot=candidate.robot, inbox_key=_inbox_key(candidate), finding=error,
+            summary=candidate.summary, earlier=earlier,
         )  # fmt: skip
         self._store.put("quarantine", f"{candidate.sha256}/finding.json", entry.canonical_json())
         return True
+
+    def _entry(self, candidate: Candidate) -> Quarantined | None:
+        """What stands in quarantine of these bytes, from this robot."""
+        key = f"{candidate.sha256}/finding.json"
+        try:
+            entry = Quarantined.parse(self._store.get("quarantine", key), source=f"s3://quarantine/{key}")
+        except ObjectNotFoundError:
+            return None
+        return entry if entry.robot == candidate.robot else None
+
+    def _broken_before(self, candidate: Candidate) -> tuple[Finding, ...]:
+        entry = self._entry(candidate)
+        return (*entry.earlier, entry.finding) if entry else ()
+
+    def _leave_quarantine(self, candidate: Candidate) -> None:
+        """Of an episode nothing stays there; the finding goes last, so that whatever is killed is found again."""
+        if self._entry(candidate) is None:
+            return
+        for info in self._store.list("quarantine", f"{candidate.sha256}/"):
+            if info.key.endswith(".h5"):
+                self._store.remove("quarantine", info.key)
+        self._store.remove("quarantine", f"{candidate.sha256}/finding.json")
 
     def _keep(self, bucket: str, key: str, path: Path, candidate: Candidate) -> ObjectRef:
         """Store the bytes under their own hash, once."""
@@ -208,15 +213,19 @@ class _Settlement:
                 path.parent.rmdir()
 
 
-def _documents(store: ObjectStore, bucket: str, kind: type[T], wanted: Callable[[str], bool]) -> list[T]:
-    """All documents of a kind, read side by side; one that vanished meanwhile is left out."""
+def _inbox_key(candidate: Candidate) -> str:
+    if candidate.bucket == "inbox":
+        return candidate.key
+    return f"{candidate.robot}/{candidate.sha256}/{candidate.name}.h5"
 
-    def read(key: str) -> T | None:
-        try:
-            return kind.parse(store.get(bucket, key), source=f"s3://{bucket}/{key}")
-        except ObjectNotFoundError:
-            return None
 
-    keys = [info.key for info in store.list(bucket) if wanted(info.key)]
-    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        return [document for document in pool.map(read, keys) if document is not None]
+def _conflict(candidate: Candidate, holder: Sha256) -> Finding:
+    return Finding(
+        sha256=candidate.sha256, rule="name-conflict", severity="error",
+        expected=f"one episode named {candidate.name} from {candidate.robot}",
+        observed=f"another one, of SHA-256 {holder}",
+    )  # fmt: skip
+
+
+def _words(finding: Finding) -> str:
+    return f"{finding.rule}: expected {finding.expected}, found {finding.observed}"

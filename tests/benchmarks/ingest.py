@@ -20,7 +20,7 @@ from tests.benchmarks.paired import Row, paired
 
 FILES = 12
 NOISY = 0.7
-"""Share of values that a camera's noise moves by up to two: so a simulated episode becomes as large as a real one, 24 MB."""
+"""Share of values that a camera's noise moves by up to two; a simulated episode is then as large as a real one."""
 
 
 def measure() -> list[Row]:

@@ -2,68 +2,15 @@
 
 import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from components import ingest
-from components.contracts import ObjectRef
-from components.storage import FolderStore, ObjectInfo, sha256_of_file
+from components.storage import FolderStore, sha256_of_file
+from tests.ingest.dying import DyingStore, dies
 
 Make = Callable[..., Path]
 Upload = Callable[..., str]
-
-
-class DyingStore:
-    """A folder store whose process is killed just before its n-th change."""
-
-    def __init__(self, store: FolderStore, changes: int) -> None:
-        self._store = store
-        self._left = changes
-
-    def _change(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> ObjectRef:
-        self._change()
-        return self._store.put(bucket, key, data, if_absent=if_absent)
-
-    def put_file(self, bucket: str, key: str, path: Path, *, if_absent: bool = False) -> ObjectRef:
-        self._change()
-        return self._store.put_file(bucket, key, path, if_absent=if_absent)
-
-    def get(self, bucket: str, key: str, *, limit: int = 64 * 2**20) -> bytes:
-        return self._store.get(bucket, key, limit=limit)
-
-    def get_file(self, bucket: str, key: str, path: Path, *, limit: int | None = None) -> ObjectRef:
-        return self._store.get_file(bucket, key, path, limit=limit)
-
-    def stat(self, bucket: str, key: str) -> ObjectInfo | None:
-        return self._store.stat(bucket, key)
-
-    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self._store.list(bucket, prefix)
-
-    def remove(self, bucket: str, key: str) -> None:
-        self._change()
-        self._store.remove(bucket, key)
-
-    def link(self, bucket: str, key: str, *, hours: int = 24) -> str:
-        return self._store.link(bucket, key, hours=hours)
-
-
-def settle_and_die(
-    store: FolderStore, candidates: list[ingest.Candidate], key: ingest.ReceiptKey, changes: int
-) -> bool:
-    """In a child process; True if it was killed."""
-    child = os.fork()
-    if child == 0:
-        ingest.settle(DyingStore(store, changes), candidates, key=key)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
 
 
 def held(root: Path) -> set[str]:
@@ -103,7 +50,7 @@ def test_settling_killed_at_every_write_loses_nothing_and_is_finished_by_a_rerun
     while True:
         trial = FolderStore(tmp_path / f"killed-{deaths}")
         shutil.copytree(store.root, trial.root)
-        if not settle_and_die(trial, candidates, key, deaths):
+        if not dies(lambda trial=trial, left=deaths: ingest.settle(DyingStore(trial, left), candidates, key=key)):
             break
         deaths += 1
         assert held(trial.root) == everything

@@ -88,7 +88,13 @@ def robot_upload(
     settings = Settings()
     home = settings.home / "robots" / robot
     if not (home / "agent" / robots.PIN_FILE).exists():  # on the platform's machine nobody needs to be invited
-        ingest.enrol_here(storage.connect(settings), settings, robot, home / "agent")
+        try:
+            store = storage.connect(settings)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{robot} has not joined a platform (`drover robot join`), and none runs here: {error}"
+            ) from None
+        ingest.enrol_here(store, settings, robot, home / "agent")
     uploader = robots.Uploader(robots.Spool(home), robots.open_gateway(home / "agent"))
     uploader.spool.recover()
     report = robots.upload_folder(folder, uploader) if folder else uploader.sync()

@@ -29,6 +29,17 @@ def drover(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (("robot", "enrol", "robot-1"), "run `drover up`"),
         (("quarantine", "list"), "run `drover up`"),
         (("rollout", "list"), "run `drover up`"),
+        (("episodes", "list"), "run `drover up`"),
+        (("episodes", "list", "--since", "yesterday"), "--since: expected a date or a time"),
+        (("episodes", "list", "--split", "exam"), "--split: expected train, validation, test"),
+        (("episodes", "list", "--excluded", "maybe"), "--excluded: expected no, only, any"),
+        (("episodes", "edit", "ab12", "--reason", "x"), "expected --instruction or --scenario"),
+        (("episodes", "delete", "--reason", "x"), "got neither; say what to delete"),
+        (("episodes", "delete", "ab12", "--robot", "r", "--reason", "x"), "expected episodes or filters, got both"),
+        (("episodes", "collect", "c", "--add", "--remove"), "expected --add or --remove"),
+        (("episodes", "split", "all", "--into", "a"), "expected a part and its share such as train=0.8"),
+        (("episodes", "split", "all", "--into", "a=1", "--by", "robot"), "--by: expected scenario, session"),
+        (("episodes", "view", "ab12", "--save", "/"), "is there already"),
         (("import", "donkey", "/nowhere/tub"), "/nowhere/tub"),
     ],
 )
@@ -50,5 +61,5 @@ def test_without_a_stack_status_says_how_to_start_one_and_down_is_no_error(tmp_p
 def test_help_names_every_command(tmp_path: Path) -> None:
     shown = drover(tmp_path, "--help").stdout
 
-    for command in ("up", "down", "status", "demo", "robot", "import", "quarantine", "rollout"):
+    for command in ("up", "down", "status", "demo", "robot", "import", "quarantine", "episodes", "rollout"):
         assert command in shown

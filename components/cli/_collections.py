@@ -91,10 +91,9 @@ def split(
     """Deal a collection's episodes to several. A robot's session, and episodes that look alike, stay together."""
     from components import datasets
 
-    balance = one_of("--by", by, ("scenario", "session"))
+    balance, shares = one_of("--by", by, ("scenario", "session")), _shares(into)
     store, entries = everything()
     records = [entry.record for entry in entries]
-    shares = _shares(into)
     parts = datasets.split_collection(store, source, records, shares, balance=balance, seed=seed, by=who(author))
     _tell(entries, parts)
 

@@ -18,7 +18,12 @@ _MOST_COUNTED = 12
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    """A list has one line an entry."""
+    if isinstance(value, list):
+        lines = ",\n".join(json.dumps(item, ensure_ascii=False) for item in value)
+        print(f"[{lines}]")
+    else:
+        print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def entry_json(entry: "Entry") -> dict[str, Any]:

@@ -105,6 +105,12 @@ def edit(
     store, entries = everything()
     found = named(entries, episodes)
     _edit(store, found, {"instruction": instruction, "scenario": scenario, "reason": reason, "by": who(author)})
+    edited = {entry.sha256 for entry in found}
+    if instruction and (new := _new_words(instruction, [entry for entry in entries if entry.sha256 not in edited])):
+        console.print(
+            f"[yellow]note[/] no other episode is told {', '.join(new)}: a policy knows the words it was trained on alone",
+            highlight=False,
+        )
 
 
 @app.command("delete")
@@ -151,7 +157,8 @@ def view(
             shutil.move(recording, save)
             console.print(f"{save}: {entry.title}; open it with: rerun {save}", highlight=False)
         else:
-            subprocess.run([sys.executable, "-m", "rerun", str(recording)], check=False)
+            quiet = os.environ | {"CI": "1"}  # the viewer sends usage data otherwise
+            subprocess.run([sys.executable, "-m", "rerun", str(recording)], env=quiet, check=False)
 
 
 def who(author: str | None) -> str:
@@ -166,6 +173,13 @@ def who(author: str | None) -> str:
 
 def _has_display() -> bool:
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _new_words(instruction: str, others: "Sequence[Entry]") -> list[str]:
+    from components.episodes import words
+
+    known = {word for text in {entry.summary.instruction for entry in others} for word in words(text)}
+    return sorted(set(words(instruction)) - known)
 
 
 def everything() -> "tuple[ObjectStore, list[Entry]]":

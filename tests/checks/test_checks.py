@@ -1,5 +1,6 @@
 """The suite for real: each rule finds its fault, and only that."""
 
+import json
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from components.checks._rules import Rule
 from components.checks._suite import judge
 from components.contracts import EpisodeSummary, Finding
 from components.contracts.errors import DroverError
+from components.episodes import MIRROR_MASK
 from components.storage import FolderStore, fetch
 
 Make = Callable[..., EpisodeSummary]
@@ -44,6 +46,8 @@ def summary() -> Make:
             "frame_zero_is_start": True, "non_finite_actions": 0, "action_min": (0.0, -1.15, 0.0),
             "action_max": (1.15, 1.15, 0.0), "unknown_key_fraction": 0.0, "brightness_mean": 120.0,
             "blank_frames": 0, "frozen_frames": 0, "perceptual_hash": generator.bytes(24).hex(),
+            "sharpness": (0.5, 0.6, 0.7, 0.8, 0.9), "edgeless_fraction": 0.0, "dark_share": (0.0,) * 5,
+            "bright_share": (0.0,) * 5, "side": 0.2, "idle_fraction": 0.1, "longest_pause": 0,
         }  # fmt: skip
         return EpisodeSummary.model_validate(fields | changes)
 
@@ -73,9 +77,20 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"stated_frames": 20}, "frame-count", "warning"),
     ({"brightness_mean": 2.0}, "exposure", "warning"),
     ({"width": 64}, "small-frames", "warning"),
+    ({"side": -0.2}, "side", "error"),
+    ({"scenario": "2box_hori_right", "instruction": "Pass the two boxes on the right"}, "side", "error"),
+    ({"sharpness": (0.1, 0.12, 0.15, 0.2, 0.9)}, "blurred", "warning"),
+    ({"edgeless_fraction": 0.95}, "blurred", "warning"),
+    ({"sharpness": (0.1, 0.12, 0.6, 0.7, 0.9)}, "some-blurred", "warning"),
+    ({"dark_share": (0.0, 0.0, 0.1, 0.4, 0.5)}, "under-exposed", "warning"),
+    ({"bright_share": (0.0, 0.0, 0.1, 0.4, 0.5)}, "over-exposed", "warning"),
+    ({"idle_fraction": 0.8}, "idling", "warning"),
+    ({"longest_pause": 6}, "idling", "warning"),
+    ({"stated_duration_s": 250.0}, "idling", "warning"),
     ({"scenario": None}, "unknown-scenario", "warning"),
     ({"instruction": ""}, "instruction", "warning"),
     ({"instruction": "Go right."}, "instruction", "warning"),
+    ({"instruction": "Pass the two boxes on the left."}, "instruction", "warning"),
 ]
 
 
@@ -159,6 +174,34 @@ def test_frames_alike_but_not_equal_are_a_near_duplicate(store: FolderStore, sum
     (finding,) = checks.check(store, [summary(perceptual_hash=changed)], known=[summary(), old]).findings
     assert (finding.rule, finding.severity) == ("near-duplicate", "warning")
     assert finding.observed == f"2 bits from r1/{old.name}"
+
+
+def test_mirror_image_of_a_known_episode_is_named(store: FolderStore, summary: Make) -> None:
+    old = summary()
+    mirrored = (np.frombuffer(bytes.fromhex(old.perceptual_hash), np.uint8) ^ MIRROR_MASK).tobytes().hex()
+    (finding,) = checks.check(store, [summary(perceptual_hash=mirrored)], known=[old, summary()]).findings
+    assert (finding.rule, finding.severity) == ("mirrored-duplicate", "warning")
+    assert finding.observed == f"0 bits from a mirrored r1/{old.name}"
+
+
+def test_records_from_before_these_measures_are_sound(store: FolderStore, summary: Make) -> None:
+    absent = ("sharpness", "edgeless_fraction", "dark_share", "bright_share", "side", "idle_fraction", "longest_pause")
+    old = json.loads(summary().canonical_json())
+    bare = EpisodeSummary.parse(
+        json.dumps({name: value for name, value in old.items() if name not in absent}), source="an old record"
+    )
+    assert checks.check(store, [bare]).findings == ()
+
+
+def test_report_names_the_rules_that_it_was_judged_by(store: FolderStore, summary: Make) -> None:
+    rulebook = checks.Rulebook(severities={"small-frames": "off", "some-blank": "error"})
+    report = checks.check(store, [summary(width=64), summary(blank_frames=1)], rulebook=rulebook)
+    assert [(item.rule, item.severity) for item in report.findings] == [("some-blank", "error")]
+    assert report.rules == rulebook.digest()
+    kept = store.get("reports", f"checks/rules/{report.rules}.json")
+    assert checks.Rulebook.parse(kept, source="test") == rulebook
+    assert report.data_docs is not None
+    assert report.rules[:12] in fetch(store, report.data_docs).decode()
 
 
 def test_known_files_and_repeated_files_are_judged_once(store: FolderStore, summary: Make) -> None:

@@ -108,7 +108,7 @@ def edit(
     edited = {entry.sha256 for entry in found}
     if instruction and (new := _new_words(instruction, [entry for entry in entries if entry.sha256 not in edited])):
         console.print(
-            f"[yellow]note[/] no other episode is told {', '.join(new)}: a policy knows the words it was trained on alone",
+            f"[yellow]note[/] no other episode is told {', '.join(new)}: a policy knows what it was trained on",
             highlight=False,
         )
 

@@ -31,9 +31,10 @@ from components.contracts.errors import (
 from components.storage import S3Store
 
 from ._limits import Limits
-from ._problems import Refused
+from ._problems import Code, Refused
 
 _INBOX = "inbox"
+_NOT_OPEN: tuple[Code, str] = ("not-found", "no such upload is open: ask for one (POST /v1/uploads)")
 
 
 class UploadLimits(Frozen):
@@ -104,24 +105,31 @@ class Arrivals:
             return answer
         key = inbox_key(robot, completion)
         uploads = self._store.open_uploads(_INBOX, key)
-        if completion.upload_id not in uploads or not self._made_whole(key, completion):
+        problem = self._make_whole(key, completion) if completion.upload_id in uploads else _NOT_OPEN
+        if problem:
             if answer := self._arrived(robot, completion):  # another request was first
                 return answer
-            raise Refused("not-found", "no such upload is open: ask for one (POST /v1/uploads)")
+            raise Refused(*problem)
         for other in uploads:
             if other != completion.upload_id:
                 self._store.abandon_parts(_INBOX, key, other)
         self._begun.forget(robot, key)
         return UploadAnswer(state="waiting")
 
-    def _made_whole(self, key: str, completion: UploadCompletion) -> bool:
-        """False if it was completed or abandoned meanwhile, or its object is there."""
+    def _make_whole(self, key: str, completion: UploadCompletion) -> tuple[Code, str] | None:
+        """Why it could not be; perhaps only because it has just been."""
         try:
-            parts = _declared(completion.size, self._store.list_parts(_INBOX, key, completion.upload_id))
+            there = {part.number: part for part in self._store.list_parts(_INBOX, key, completion.upload_id)}
+            expected = part_sizes(completion.size)
+            wrong = [n for n, size in expected.items() if n not in there or there[n].size != size]
+            if wrong:
+                shown = ", ".join(map(str, wrong[:10]))
+                return "incomplete", f"{len(wrong)} of {len(expected)} parts are missing or of another size: {shown}"
+            parts = [there[number] for number in expected]
             self._store.complete_parts(_INBOX, key, completion.upload_id, parts, if_absent=True)
         except (AlreadyExistsError, ObjectNotFoundError):
-            return False
-        return True
+            return _NOT_OPEN
+        return None
 
     def _arrived(self, robot: str, upload: UploadRequest | UploadCompletion) -> UploadAnswer | None:
         """`settled` or `waiting`. The inbox is looked at first: ingest writes the receipt before it empties it."""
@@ -153,7 +161,7 @@ class Arrivals:
         try:
             return self._store.list_parts(_INBOX, key, upload)
         except ObjectNotFoundError:
-            raise Refused("not-found", "the upload ended meanwhile: ask for one (POST /v1/uploads)") from None
+            raise Refused(*_NOT_OPEN) from None
 
 
 class _Begun:
@@ -192,14 +200,3 @@ def part_sizes(size: int) -> dict[int, int]:
     """Part number -> bytes, for an upload of `size` bytes."""
     starts = range(0, size, PART_BYTES)
     return {number: min(PART_BYTES, size - start) for number, start in enumerate(starts, 1)}
-
-
-def _declared(size: int, parts: Sequence[UploadedPart]) -> list[UploadedPart]:
-    """The parts, in order, if they are those of a file of that size."""
-    expected = part_sizes(size)
-    there = {part.number: part for part in parts}
-    wrong = [number for number, bytes_ in expected.items() if number not in there or there[number].size != bytes_]
-    if wrong:
-        shown = ", ".join(map(str, wrong[:10]))
-        raise Refused("incomplete", f"{len(wrong)} of {len(expected)} parts are missing or of another size: {shown}")
-    return [there[number] for number in expected]

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from ._trend import BatchFigures, Range
 
 KINDS = (("clean", "#2f8f5b"), ("with a warning", "#dfae35"), ("quarantined", "#c2392f"), ("unreadable", "#5d6877"))
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 720, 190, 46, 20, 10
+_WIDE, _NARROW, _HEIGHT, _LEFT, _BOTTOM, _TOP = 720, 400, 190, 46, 20, 10
 _INK, _FAINT, _BLUE = "#1d2733", "#dfe5eb", "#1f5fa8"
 
 
@@ -23,19 +23,19 @@ def outcome_bars(points: Sequence[BatchFigures]) -> Markup:
         for item in points
     ]
     most = max((sum(stack) for stack in stacks), default=1) or 1
-    parts = _axis(0.0, float(most), points)
+    parts = _axis(0.0, float(most), points, _WIDE)
     for index, stack in enumerate(stacks):
         below = 0
         for (kind, colour), count in zip(KINDS, stack, strict=True):
             if count:
                 top, foot = _y(below + count, 0, most), _y(below, 0, most)
-                x, width = _slot(index, len(stacks))
+                x, width = _slot(index, len(stacks), _WIDE)
                 parts.append(
                     f"<rect x='{x:.1f}' y='{top:.1f}' width='{width:.1f}' height='{foot - top:.1f}' fill='{colour}'>"
                     f"<title>{count} {kind}</title></rect>"
                 )
             below += count
-    return _svg(parts, "episodes by outcome, batch by batch")
+    return _svg(parts, "episodes by outcome, batch by batch", _WIDE)
 
 
 def drift_line(points: Sequence[BatchFigures], name: str) -> Markup | None:
@@ -46,10 +46,10 @@ def drift_line(points: Sequence[BatchFigures], name: str) -> Markup | None:
     low, high = min(item.least for _, item in found), max(item.most for _, item in found)
     if low == high:
         low, high = low - 0.5, high + 0.5
-    parts = _axis(low, high, points)
+    parts = _axis(low, high, points, _NARROW)
 
     def at(index: int) -> float:
-        x, width = _slot(index, len(points))
+        x, width = _slot(index, len(points), _NARROW)
         return x + width / 2
 
     def dots(values: Sequence[tuple[int, float]]) -> str:
@@ -63,15 +63,15 @@ def drift_line(points: Sequence[BatchFigures], name: str) -> Markup | None:
         "stroke-width='2' stroke-linejoin='round'/>"
     )
     parts += [_dot(at(index), _y(item.mean, low, high), item) for index, item in found]
-    return _svg(parts, f"{name}: mean, and least to most")
+    return _svg(parts, f"{name}: mean, and least to most", _NARROW)
 
 
-def spark(rates: Sequence[float]) -> Markup:
-    """Shares of 0 to 1 as a row of bars; the full height is all episodes."""
+def spark(rates: Sequence[float], top: float) -> Markup:
+    """Shares as a row of bars; the full height is `top`."""
     width = 180 / max(len(rates), 1)
     bars = "".join(
-        f"<rect x='{index * width:.1f}' y='{22 - max(2, 22 * rate):.1f}' width='{max(1.0, width - 1):.1f}' "
-        f"height='{max(2, 22 * rate):.1f}'><title>{rate:.0%}</title></rect>"
+        f"<rect x='{index * width:.1f}' y='{22 - max(1.5, 22 * rate / top):.1f}' width='{max(1.0, width - 1):.1f}' "
+        f"height='{max(1.5, 22 * rate / top):.1f}'><title>{rate:.0%}</title></rect>"
         for index, rate in enumerate(rates)
         if rate > 0
     )
@@ -81,8 +81,8 @@ def spark(rates: Sequence[float]) -> Markup:
     )
 
 
-def _slot(index: int, count: int) -> tuple[float, float]:
-    whole = (_WIDTH - _LEFT - 8) / max(count, 1)
+def _slot(index: int, count: int, wide: int) -> tuple[float, float]:
+    whole = (wide - _LEFT - 8) / max(count, 1)
     width = min(whole * 0.8, 48)
     return _LEFT + whole * index + (whole - width) / 2, width
 
@@ -91,14 +91,14 @@ def _y(value: float, low: float, high: float) -> float:
     return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _BOTTOM - _TOP)
 
 
-def _axis(low: float, high: float, points: Sequence[BatchFigures]) -> list[str]:
+def _axis(low: float, high: float, points: Sequence[BatchFigures], wide: int) -> list[str]:
     parts = []
     for value in (low, (low + high) / 2, high):
         y = _y(value, low, high)
-        parts.append(f"<line x1='{_LEFT}' x2='{_WIDTH}' y1='{y:.1f}' y2='{y:.1f}' stroke='{_FAINT}'/>")
+        parts.append(f"<line x1='{_LEFT}' x2='{wide}' y1='{y:.1f}' y2='{y:.1f}' stroke='{_FAINT}'/>")
         parts.append(f"<text x='{_LEFT - 6}' y='{y + 4:.1f}' text-anchor='end'>{value:.3g}</text>")
     for index in sorted({0, len(points) - 1}) if points else ():
-        x, width = _slot(index, len(points))
+        x, width = _slot(index, len(points), wide)
         anchor = "start" if index == 0 else "end"
         moment = f"{points[index].judged_at:%Y-%m-%d %H:%M}"
         edge = x if index == 0 else x + width
@@ -111,8 +111,8 @@ def _dot(x: float, y: float, figure: Range) -> str:
     return f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3' fill='{_BLUE}'><title>{said}</title></circle>"
 
 
-def _svg(parts: Sequence[str], label: str) -> Markup:
+def _svg(parts: Sequence[str], label: str, wide: int) -> Markup:
     return Markup(  # noqa: S704 - figures and names of ours alone
-        f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' aria-label='{label}' font-size='12' fill='{_INK}'>"
+        f"<svg viewBox='0 0 {wide} {_HEIGHT}' role='img' aria-label='{label}' font-size='12' fill='{_INK}'>"
         f"{''.join(parts)}</svg>"
     )

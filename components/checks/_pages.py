@@ -58,13 +58,15 @@ def _rules(points: Sequence[BatchFigures], total: BatchFigures) -> list[dict[str
     counts = {
         rule: total.by_rule.get(rule, 0) + total.refused.get(rule, 0) for rule in {*total.by_rule, *total.refused}
     }
+    top = max((share(item, rule) for item in points for rule in counts), default=1.0)
     return [
         {
             "name": rule,
+            "top": top,
             "count": count,
             "share": share(total, rule),
             "latest": share(points[-1], rule),
-            "spark": spark([share(item, rule) for item in points]),
+            "spark": spark([share(item, rule) for item in points], top),
         }
         for rule, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]

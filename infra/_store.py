@@ -64,7 +64,10 @@ def minio_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Path]:
     """Command and working folder of MinIO."""
     minio = shutil.which("minio")
     if minio is None:
-        raise StackError("expected a `minio` binary on the PATH for --store minio, found none: leave the option out")
+        raise StackError(
+            "expected a `minio` binary on the PATH for --store minio, found none: leave the option out, or build one "
+            "(`infra/minio.sh` says where it is)"
+        )
     folder = home / "store-minio"
     folder.mkdir(parents=True, exist_ok=True)
     address = f"127.0.0.1:{ports['store']}"

@@ -101,8 +101,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def some_parts(settings: Settings, *names: str) -> Iterator[Running]:
+def some_parts(settings: Settings, *names: str, kind: str = "seaweedfs") -> Iterator[Running]:
     """Parts of the stack in `settings.home` while it is open, kept alive as `drover up` keeps them.
+
+    Args:
+        kind: of store: `seaweedfs` or `minio`.
 
     Raises:
         StackError: something runs in that folder already, or a part does not start.
@@ -114,7 +117,7 @@ def some_parts(settings: Settings, *names: str) -> Iterator[Running]:
             raise StackError(f"a stack runs in {home} already")
         ports = _home.choose_ports(settings)
         settings = _plan.running_settings(settings, ports, external=False)
-        plan = [part for part in _plan.parts(settings, ports, kind="seaweedfs") if part.name in names]
+        plan = [part for part in _plan.parts(settings, ports, kind=kind) if part.name in names]
         board = _parts.Board()
         with _kept(plan, home, board):
             for name in names:

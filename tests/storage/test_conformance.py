@@ -12,6 +12,7 @@ import pytest
 from components.contracts.errors import AlreadyExistsError, IntegrityError, ObjectNotFoundError, StorageError
 from components.storage import ObjectStore, S3Store, fetch_file, prepare, put_once
 
+pytestmark = pytest.mark.s3
 LARGE = 20 * 2**20 + 7
 
 

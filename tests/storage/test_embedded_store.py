@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from components.contracts import Settings
-from components.storage import S3Store, connect
+from components.storage import S3Store
 
+pytestmark = pytest.mark.parametrize("s3", ["seaweedfs"], indirect=True)
 INNER = ("store-master", "store-volume", "store-filer", "store-admin")
 
 
@@ -101,19 +102,3 @@ def test_user_environment_makes_no_administrator(s3: Settings) -> None:
         assert "AWS_ACCESS_KEY_ID" not in environment(s3.home, "store", {})
     finally:
         del os.environ["AWS_ACCESS_KEY_ID"]
-
-
-def test_objects_survive_kill_of_the_store(tmp_path: Path) -> None:
-    from infra import _processes
-    from infra.local import store_alone
-
-    with store_alone(Settings(home=tmp_path)) as settings:
-        store = connect(settings, patience=30)
-        for number in range(20):
-            store.put("models", f"before/{number}", b"%d" % number)
-        for process in _processes.marked(tmp_path, "store"):
-            process.kill()
-        store.put("models", "after", b"1")
-
-        assert [store.get("models", f"before/{number}") for number in range(20)] == [b"%d" % n for n in range(20)]
-    assert list(_processes.marked(tmp_path)) == []

@@ -24,6 +24,8 @@ from components.contracts.errors import (
 )
 from components.storage import S3Store, connect, page_url, prepare
 
+pytestmark = pytest.mark.s3
+
 
 @pytest.fixture
 def key() -> str:

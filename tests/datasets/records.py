@@ -1,6 +1,7 @@
 """Records of episodes without their files: enough for everything that reads records alone."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,5 +52,9 @@ def made(number: int, *, warnings: tuple[str, ...] = (), **changes: Any) -> Epis
 
 def admit(store: ObjectStore, records: list[EpisodeRecord]) -> None:
     """Put the records where ingest puts them."""
-    for record in records:
+
+    def put(record: EpisodeRecord) -> None:
         store.put("episodes", f"{record.file.sha256}.json", record.canonical_json())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, records))

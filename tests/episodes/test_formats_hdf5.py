@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
@@ -197,3 +198,13 @@ def test_an_exported_file_is_the_same_bytes_under_its_name(record: Record, tmp_p
     assert [file.name for file in done.files] == [path.name]
     assert done.files[0].read_bytes() == renamed.read_bytes()
     assert (done.notes, done.lost) == ((), ())
+
+
+def test_a_mutated_trajectory_is_read_or_refused(tmp_path: Path, survives_mutation: Callable[..., None]) -> None:
+    path = make_recon(tmp_path / "a.h5")
+
+    def load() -> None:
+        with TemporaryDirectory(dir=tmp_path) as folder:
+            import_recon(path, Path(folder), robot="r")
+
+    survives_mutation(path, load, 100)

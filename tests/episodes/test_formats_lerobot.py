@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from shutil import copytree
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -403,3 +404,24 @@ def test_an_export_has_the_layout_that_lerobot_reads(tmp_path: Path) -> None:
     for feature in stats:
         assert stats[feature].keys() == real_stats[feature].keys()
         assert np.shape(stats[feature]["mean"]) == np.shape(real_stats[feature]["mean"]) or feature == "action"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/chunk-000/file-000.parquet",
+        "meta/episodes/chunk-000/file-000.parquet",
+        "meta/info.json",
+        f"videos/{CAMERA}/chunk-000/file-000.mp4",
+    ],
+)
+def test_a_mutated_dataset_is_read_or_refused(
+    tmp_path: Path, survives_mutation: Callable[..., None], name: str
+) -> None:
+    root = make_v3(tmp_path / "set")
+
+    def load() -> None:
+        with TemporaryDirectory(dir=tmp_path) as folder:
+            import_lerobot(root, Path(folder), robot="r")
+
+    survives_mutation(root / name, load, 80)

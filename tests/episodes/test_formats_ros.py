@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -464,3 +465,16 @@ def test_an_exported_mcap_is_read_by_mcap_and_by_rosbags(tmp_path: Path, out: Pa
     assert [message.format for message in shown] == ["png"] * 5
     pixels = np.asarray(Image.open(io.BytesIO(shown[3].data.tobytes())))
     assert np.array_equal(pixels, picture(30))
+
+
+@pytest.mark.parametrize(("storage", "name"), [("MCAP", "run.mcap"), ("SQLITE3", "run.db3"), ("MCAP", "metadata.yaml")])
+def test_a_mutated_recording_is_read_or_refused(
+    tmp_path: Path, survives_mutation: Callable[..., None], storage: str, name: str
+) -> None:
+    source = bag(tmp_path / "run", drive(), StoragePlugin[storage])
+
+    def load() -> None:
+        with TemporaryDirectory(dir=tmp_path) as folder:
+            import_rosbag2(source, Path(folder), robot="r")
+
+    survives_mutation(source / name, load, 100)

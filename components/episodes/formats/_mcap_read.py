@@ -22,7 +22,19 @@ from ._ros_messages import RawMessage
 
 _RECORD_BYTES = 128 * 2**20
 """Of one record and of one chunk unpacked; recorders write chunks of about 1 to 16 MiB."""
-_BROKEN = (McapError, struct.error, zstandard.ZstdError, RuntimeError, ValueError, KeyError, OSError)
+_BROKEN = (McapError, struct.error, zstandard.ZstdError, RuntimeError, ValueError, KeyError, OSError, OverflowError)
+
+
+class _Bounded:
+    """A file of which nobody reads more than there is: Python sets the memory aside before it looks."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._size = file, path.stat().st_size
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(self._size - self._file.tell(), 0)
+        return self._file.read(left if size < 0 else min(size, left, _RECORD_BYTES))
 
 
 def mcap_bag(paths: list[Path], remarks: Remarks) -> Bag:
@@ -46,7 +58,8 @@ def _topics_of(path: Path, remarks: Remarks) -> dict[str, str]:
     """Topic -> ROS 2 type. From the summary at the file's end; a file that was cut off is read through for it."""
     with path.open("rb") as file:
         try:
-            summary = SeekingReader(file, record_size_limit=_RECORD_BYTES).get_summary()
+            bounded: Any = _Bounded(file, path)
+            summary = SeekingReader(bounded, record_size_limit=_RECORD_BYTES).get_summary()
             if summary is not None and summary.channels:
                 return _topics(summary.channels.values(), summary.schemas)
         except _BROKEN:
@@ -96,7 +109,8 @@ def _topics(channels: Any, schemas: dict[int, Schema]) -> dict[str, str]:
 
 def _records(file: IO[bytes], path: Path, remarks: Remarks) -> Iterator[Any]:
     """All records; chunks are unpacked one at a time. A file that was cut off gives what is whole."""
-    reader = StreamReader(file, emit_chunks=True, record_size_limit=_RECORD_BYTES)
+    bounded: Any = _Bounded(file, path)
+    reader = StreamReader(bounded, emit_chunks=True, record_size_limit=_RECORD_BYTES)
     try:
         for record in reader.records:
             if isinstance(record, Chunk):

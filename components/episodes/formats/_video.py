@@ -80,7 +80,7 @@ class VideoReader:
         """
         try:
             found = self._nearest(time_s)
-        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+        except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
             raise EpisodeError("video", f"{self._path.name}: expected an MP4 video, but: {error}") from None
         if found is None or abs(found[0] - time_s) > self._tolerance_s:
             where = f"the nearest is at {found[0]:.3f} s" if found else "it holds none"
@@ -102,7 +102,7 @@ class VideoReader:
     def _decoded(self) -> Iterator[tuple[float, Any]]:
         """From a file object and as MP4 alone: FFmpeg opens no other file and no address that this one names."""
         with self._path.open("rb") as file, av.open(file, "r", format="mp4") as container:
-            if not container.streams.video:
+            if not container.streams.video or container.streams.video[0].codec_context is None:
                 raise EpisodeError("video", f"{self._path.name}: expected a video stream, found none")
             stream = container.streams.video[0]
             check_size(stream.codec_context.width, stream.codec_context.height, self._path.name)

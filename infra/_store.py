@@ -56,8 +56,10 @@ def seaweedfs_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Pat
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
         "s3.config": folder / "s3.json",
+        "filer.localSocket": "filer.sock",  # below the working folder; else below /tmp, and left there
+        "s3.localSocket": "s3.sock",
     }
-    return [weed, "mini", *(f"-{name}={value}" for name, value in options.items())], folder
+    return [weed, "-logtostderr", "mini", *(f"-{name}={value}" for name, value in options.items())], folder
 
 
 def minio_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Path]:

@@ -150,7 +150,8 @@ def view(
     store, entries = everything()
     entry = datasets.find_episode(entries, episode)
     with tempfile.TemporaryDirectory(prefix="drover-view-") as folder:
-        path = datasets.fetch_episode(store, entry, Path(folder) / f"{entry.summary.name}.h5")
+        path = Path(folder) / f"{entry.summary.name}.h5"
+        datasets.fetch_episode(store, entry.record, path, told=entry.summary)
         (recording,) = formats.export_rerun([path], Path(folder) / "rerun").files
         if save:
             save.parent.mkdir(parents=True, exist_ok=True)

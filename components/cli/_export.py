@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.contracts import EpisodeRecord, Settings
+from components.contracts import Settings
 from components.contracts.errors import ConfigurationError
 
 from ._console import tell
@@ -19,8 +19,8 @@ app = typer.Typer(no_args_is_help=True, help="Episodes in other people's formats
 
 FilesArgument = Annotated[list[Path] | None, typer.Argument(help="Episode files, or folders of them.")]
 OutOption = Annotated[Path, typer.Option(help="A new folder.")]
-DatasetOption = Annotated[str | None, typer.Option(help="All episodes of this dataset version, from the store.")]
-IdOption = Annotated[list[str] | None, typer.Option(help="SHA-256 of an admitted episode (or its beginning).")]
+DatasetOption = Annotated[str | None, typer.Option(help="All episodes of this dataset (how its version begins).")]
+IdOption = Annotated[list[str] | None, typer.Option(help="An admitted episode: how its SHA-256 begins, or robot/name.")]
 
 
 @app.command("lerobot")
@@ -100,27 +100,18 @@ def _export(
 
 
 def _fetched(folder: Path, dataset: str | None, ids: list[str]) -> Iterator[Path]:
-    """Admitted episodes, one file on this disk at a time."""
+    """Admitted episodes as people edited them, or as the dataset has them; one file on this disk at a time."""
     from components import datasets, ingest, storage
 
     store = storage.connect(Settings())
-    if dataset:
-        ids = [episode.sha256 for episode in datasets.open_dataset(store, dataset).episodes]
-    records = ingest.records(store)
-    for wanted in ids:
-        record = _record(records, wanted)
-        path = storage.fetch_file(store, record.file, folder / f"{record.summary.name}.h5")
-        yield path
+    entries = datasets.catalogue(store, ingest.records(store))
+    members = datasets.find_dataset(store, dataset).episodes if dataset else ()
+    told = {episode.sha256: episode for episode in members}
+    found = [entry for entry in entries if entry.sha256 in told] + [datasets.find_episode(entries, id) for id in ids]
+    for entry in found:
+        path = folder / f"{entry.summary.name}.h5"
+        yield datasets.fetch_episode(store, entry.record, path, told=told.get(entry.sha256, entry.summary))
         path.unlink()
-
-
-def _record(records: list[EpisodeRecord], wanted: str) -> EpisodeRecord:
-    found = [record for record in records if record.file.sha256.startswith(wanted)]
-    if len(found) != 1:
-        raise ConfigurationError(
-            f"expected one admitted episode of id {wanted}, found {len(found)}; give more of its SHA-256"
-        )
-    return found[0]
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:

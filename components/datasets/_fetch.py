@@ -2,19 +2,26 @@
 
 from pathlib import Path
 
+from components.contracts import DatasetEpisode, EpisodeRecord, EpisodeSummary
 from components.episodes import amend
 from components.storage import ObjectStore, fetch_file
 
-from ._catalogue import Entry
 
+def fetch_episode(
+    store: ObjectStore, record: EpisodeRecord, path: Path, *, told: EpisodeSummary | DatasetEpisode
+) -> Path:
+    """Fetch an episode's file. Where edits gave it another instruction or scenario, they are written into this copy;
+    without any it is the robot's file byte for byte.
 
-def fetch_episode(store: ObjectStore, entry: Entry, path: Path) -> Path:
-    """Fetch an episode's file. Edits are written into this copy; without any it is the robot's file byte for byte.
+    Args:
+        record: As admitted.
+        told: As edited until now (`Entry.summary`), or as a dataset has it.
 
     Raises:
         IntegrityError: the bytes are not those that the record names.
     """
-    fetch_file(store, entry.record.file, path)
-    if entry.curated != entry.record:
-        amend(path, instruction=entry.summary.instruction, scenario=entry.summary.scenario)
+    fetch_file(store, record.file, path)
+    admitted = record.summary
+    if (told.instruction, told.scenario) != (admitted.instruction, admitted.scenario):
+        amend(path, instruction=told.instruction, scenario=told.scenario)
     return path

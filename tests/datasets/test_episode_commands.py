@@ -54,7 +54,8 @@ def drover(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Drover:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
 
     def run(*arguments: str) -> str:
-        done: Result = CliRunner().invoke(cli.app, ["episodes", *arguments])
+        group = [] if arguments[0] == "export" else ["episodes"]
+        done: Result = CliRunner().invoke(cli.app, [*group, *arguments])
         if done.exception and not isinstance(done.exception, SystemExit):
             raise done.exception
         assert done.exit_code == 0, done.output
@@ -113,6 +114,13 @@ def test_an_episode_is_edited_deleted_and_restored_and_datasets_follow(
     drover("edit", first, "--instruction", records[0].summary.instruction, "--reason", "it was not")
     assert build_dataset(store, *select(store, SPEC, records)) == before
     assert "(admitted as" not in drover("show", first)
+
+    for out, wanted in (("now", ("--id", first)), ("then", ("--dataset", after.version[:12]))):
+        drover("export", "hdf5", *wanted, "--out", str(tmp_path / out))
+    name = f"{records[0].summary.name}.h5"
+    assert sha256_of_file(tmp_path / "now" / name) == first
+    assert read_episode(tmp_path / "then" / name).attributes.instruction == "Keep left of it"
+    assert len(list((tmp_path / "then").iterdir())) == len(records) - 1
     for record in records:
         kept = tmp_path / "kept.h5"
         store.get_file("episodes", record.file.key, kept)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from components.cli import app
 from components.contracts import EpisodeRecord
-from components.contracts.errors import ConfigurationError
+from components.contracts.errors import ConfigurationError, DatasetError
 from components.episodes import measure, read_episode
 from components.episodes.formats import import_mcap
 from components.storage import FolderStore
@@ -66,7 +66,7 @@ def test_admitted_episodes_are_exported_from_the_store_by_id(
     monkeypatch.setattr(storage, "connect", lambda settings: store)  # a folder is a store as good as any
     drover("export", "hdf5", "--id", file.sha256[:12], "--out", tmp_path / "out")
     assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
-    with pytest.raises(ConfigurationError, match="found 0"):
+    with pytest.raises(DatasetError, match="there is no episode 'ffff'"):
         CliRunner().invoke(
             app, ["export", "hdf5", "--id", "ffff", "--out", str(tmp_path / "no")], catch_exceptions=False
         )

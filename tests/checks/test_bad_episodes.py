@@ -12,7 +12,15 @@ from PIL import Image, ImageFilter
 
 from components import checks
 from components.contracts import EpisodeSummary
-from components.episodes import KEYS, Episode, EpisodeAttributes, instruction_for, measure, mirror_actions
+from components.episodes import (
+    KEYS,
+    Episode,
+    EpisodeAttributes,
+    instruction_for,
+    measure,
+    mirror_actions,
+    mirror_instruction,
+)
 from components.simulation import Demonstration, PlannedEpisode, plan_fleet
 from components.storage import FolderStore
 
@@ -106,7 +114,7 @@ FAULTS: dict[str, Change] = {
     "idling": lambda item: acting(item, idle),
     "small-frames": lambda item: replace(item, images=item.images[:, ::5, ::5]),
     "unknown-scenario": lambda item: attributes(item, scenario=None),
-    "instruction": lambda item: attributes(item, instruction="Pass it on the side and stop"),
+    "instruction": lambda item: attributes(item, instruction=mirror_instruction(item.attributes.instruction or "")),
 }
 
 

@@ -57,14 +57,19 @@ def test_inner_grpc_shows_nothing_to_a_shell_without_the_stacks_certificate(s3: 
     weed = Path(sys.executable).parent / "weed"
     shell = [
         str(weed if weed.exists() else shutil.which("weed")),
-        "-logtostderr",
         "shell",
         f"-master=127.0.0.1:{_ports(s3)['store-master']}",
     ]
 
     try:
         output = subprocess.run(
-            shell, cwd=tmp_path, input=b"fs.ls /buckets\n", capture_output=True, timeout=8, check=False
+            shell,
+            cwd=tmp_path,
+            env=os.environ | {"TMPDIR": str(tmp_path)},  # it keeps a log there
+            input=b"fs.ls /buckets\n",
+            capture_output=True,
+            timeout=8,
+            check=False,
         ).stdout
     except subprocess.TimeoutExpired as expired:
         output = expired.stdout or b""

@@ -226,6 +226,7 @@ def attributes_of(planned: PlannedEpisode) -> EpisodeAttributes:
         source="simulated",
         renderer=RENDERER,
         scenario=planned.scenario_name,
+        position=planned.scenario().position,
         time_period="morning" if planned.recorded_at.hour < 12 else "afternoon",
     )
 

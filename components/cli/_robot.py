@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from components.contracts import Settings
+from components.contracts import UNKNOWN_HARDWARE, Settings
 from components.contracts.errors import ConfigurationError
 
 from ._console import console, fail_if
@@ -60,7 +60,7 @@ def robot_join(
     token: Annotated[
         str, typer.Option(prompt="The token that `drover robot invite` printed", hide_input=True, envvar="DROVER_TOKEN")
     ],
-    hardware: Annotated[str, typer.Option(help="Its hardware id, as releases name it.")] = "unknown",
+    hardware: Annotated[str, typer.Option(help="Its hardware id; without one it only uploads.")] = UNKNOWN_HARDWARE,
 ) -> None:
     """On the robot, once: make its key, and let the platform know it by a one-time token."""
     from components import robot as robots

@@ -72,6 +72,7 @@ from ._refs import Lineage, ObjectRef, Sha256
 from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
 from ._uploads import (
     PART_BYTES,
+    UNKNOWN_HARDWARE,
     Enrolment,
     EnrolmentRequest,
     GatewayProblem,
@@ -91,6 +92,7 @@ __all__ = [
     "PART_BYTES",
     "SPLITS",
     "STACK_FILE",
+    "UNKNOWN_HARDWARE",
     "Ablation",
     "AgentState",
     "Assignment",

@@ -11,6 +11,8 @@ from ._refs import Sha256
 
 PART_BYTES = 5 * 2**20
 """Of an upload's parts but the last: the smallest that S3 takes, so that a cut costs little."""
+UNKNOWN_HARDWARE = "unknown"
+"""Of a robot that joined without naming its hardware: it uploads, and no release is for it."""
 Etag = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -22,7 +24,7 @@ class EnrolmentRequest(Frozen):
     """Good once, for this robot."""
     public_key: Sha256
     """Ed25519, 32 bytes, hex; the private half never leaves the robot."""
-    hardware: Annotated[str, Field(max_length=64)] = "unknown"
+    hardware: Annotated[str, Field(max_length=64)] = UNKNOWN_HARDWARE
 
 
 class Enrolment(Frozen):

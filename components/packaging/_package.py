@@ -24,7 +24,7 @@ from components.contracts import (
 )
 from components.contracts.errors import PackageError
 from components.datasets import EpisodeFrames, load_split
-from components.episodes import MAX_TOKENS
+from components.episodes import MAX_TOKENS, tokenize
 from components.policies import StepModule, load_module
 from components.robot import MANIFEST, Runtime, measure_latency, self_test, undecided
 from components.storage import ObjectStore
@@ -79,7 +79,7 @@ def package(
         folder = Path(name)
         tell("load")
         module = load_module(store, subject)
-        episodes = load_split(store, dataset, "test")
+        episodes = _understood(load_split(store, dataset, "test"), module.vocabulary)
         tell("golden")
         golden = make_golden(store, module, episodes)
         tell("export")
@@ -118,6 +118,17 @@ def _check_evidence(dataset: DatasetVersion, subject: TrainedPolicy | Ensemble, 
         )
     if report.dataset != dataset.version:
         raise PackageError(f"expected an evaluation on dataset {dataset.version}, got one on {report.dataset}")
+
+
+def _understood(episodes: Sequence[EpisodeFrames], vocabulary: Sequence[str]) -> list[EpisodeFrames]:
+    """Those whose instruction a robot would not refuse: at least one word that the policy was trained on."""
+    found = [item for item in episodes if not vocabulary or (tokenize(item.instruction, vocabulary) > 1).any()]
+    if not found:
+        raise PackageError(
+            "expected a test episode whose instruction has a word of the training split's, found none; "
+            "record or edit instructions that both splits share (`drover episodes stats`)"
+        )
+    return found
 
 
 def _members(subject: TrainedPolicy | Ensemble) -> Sequence[TrainedPolicy]:

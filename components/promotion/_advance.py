@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.contracts import (
+    UNKNOWN_HARDWARE,
     Ensemble,
     EvaluationReport,
     Incumbent,
@@ -70,9 +71,12 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
         PromotionError: no robot is enrolled, or the release repository refuses.
     """
     repository = open_repository(store, settings)
-    robots = fleet(store)
+    robots = [robot for robot in fleet(store) if robot.hardware != UNKNOWN_HARDWARE]
     if not robots:
-        raise PromotionError("expected at least one enrolled robot to release to, found none; enrol one first")
+        raise PromotionError(
+            "expected at least one enrolled robot whose hardware is known, found none; enrol one first "
+            "(those that told no hardware when they joined only upload)"
+        )
     hardware = tuple(sorted({robot.hardware for robot in robots}))
     signed = repository.publish_release(package, hardware=hardware)
     evidence = Incumbent(release=signed, package=package, ensemble=ensemble, report=report)

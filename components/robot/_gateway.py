@@ -21,6 +21,7 @@ import tenacity
 import urllib3
 
 from components.contracts import (
+    UNKNOWN_HARDWARE,
     Enrolment,
     EnrolmentRequest,
     Frozen,
@@ -135,7 +136,7 @@ def enrol(
     home: Path,
     gateway_url: str,
     *,
-    hardware: str = "unknown",
+    hardware: str = UNKNOWN_HARDWARE,
     patience: float = PATIENCE_S,
 ) -> GatewayPin:
     """Make this robot known to a gateway, and pin whose receipts it may delete on. The same again changes nothing.

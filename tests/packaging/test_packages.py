@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from components.datasets import load_split
 from components.packaging import download_package, package, serve_package
 from components.packaging._export import export_graphs
 from components.packaging._golden import replay
+from components.packaging._package import _understood
 from components.policies import load_module, predict
 from components.robot import Runtime, self_test
 from tests.packaging.made import LEFT, camera_frame, change, report_on, untrained
@@ -148,6 +150,17 @@ def test_report_about_another_policy_is_refused(made):
 
     with pytest.raises(PackageError, match="expected the evaluation of ensemble"):
         package(made.store, made.dataset, made.subject, report_on(other, made.dataset))
+
+
+def test_instruction_without_a_known_word_is_no_golden_one(made):
+    known = [
+        replace(item, instruction="zzz") if index else item
+        for index, item in enumerate(load_split(made.store, made.dataset, "test"))
+    ]
+
+    assert _understood(known, made.dataset.vocabulary) == known[:1]
+    with pytest.raises(PackageError, match="has a word of the training split's"):
+        _understood(known[1:], made.dataset.vocabulary)
 
 
 def test_test_episode_that_left_the_store_is_named(made, tmp_path):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts import Ensemble, PolicySpec, Settings, TrainedPolicy, TrainingPlan
+from components.contracts import UNKNOWN_HARDWARE, Ensemble, PolicySpec, Settings, TrainedPolicy, TrainingPlan
 from components.contracts.errors import PromotionError
+from components.ingest import register_robot
 from components.promotion import advance, enrol_robot, find_incumbent, keys_folder, open_repository, release
 from components.storage import FolderStore
 from tests.faults.fleet_world import World
@@ -70,6 +71,12 @@ def test_next_release_names_the_promoted_one_to_go_back_to(world: World, setting
     assert [world.drives(robot) for robot in ROBOTS] == ["r0001"] * 3
     assert (promoted := find_incumbent(world.store)) is not None
     assert promoted.release.name == "r0001"
+
+
+def test_robot_that_joined_without_its_hardware_only_uploads(world: World, settings: Settings) -> None:
+    register_robot(world.store, "uploader", DIGEST, hardware=UNKNOWN_HARDWARE)
+    state = release(world.store, settings, world.package(), make_ensemble(), make_report(), TrainingPlan())
+    assert state.plan.robots == ROBOTS
 
 
 def test_release_to_nobody_is_refused(tmp_path: Path, settings: Settings) -> None:

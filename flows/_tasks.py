@@ -6,11 +6,14 @@ Rooms are imported where they are called: a door loads torch, Ray or Great Expec
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.tasks import Task, exponential_backoff
 
 from components import storage
@@ -104,6 +107,15 @@ def _content(item: Any) -> Any:
     if isinstance(item, str) or not isinstance(item, Iterable):
         return item
     return [_content(part) for part in item]
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Of all runs of a Prefect server one is inside, the others wait. A killed one's place is free a minute later."""
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):  # another run made it just now
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+    with concurrency(name, lease_duration=60, strict=True, raise_on_lease_renewal_failure=False):
+        yield
 
 
 @door("ingest", minutes=60)

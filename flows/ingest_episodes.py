@@ -15,7 +15,8 @@ from . import _tasks as tasks
 @flow(name="ingest-episodes", persist_result=False)
 def ingest_episodes() -> State[IngestSummary]:
     """Inspect, check and settle whatever is in the inbox. Doing it twice, or being killed half-way, changes nothing."""
-    summary = tasks.ingest_inbox()
+    with tasks.one_at_a_time("ingest-episodes"):  # of two batches judged at once each might admit one of two duplicates
+        summary = tasks.ingest_inbox()
     if summary.checks:
         artifacts.show_checks(summary.checks)
     if summary.receipts:

@@ -1,5 +1,7 @@
 """What a stage remembers: unchanged inputs are skipped, whoever runs it; changed ones are not."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from prefect.testing.utilities import prefect_test_harness
 from components.contracts import DatasetSpec, FrameSpec
 from components.contracts.errors import DatasetError, StorageError
 from components.storage import FolderStore
-from flows._tasks import Stages, door
+from flows._tasks import Stages, door, one_at_a_time
 
 
 class Counted:
@@ -95,3 +97,22 @@ def test_a_door_is_tried_again_when_the_store_fails_and_not_when_the_input_is_ba
         with pytest.raises(DatasetError):
             bad()
     assert tries == ["store", "store", "bad"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_of_several_runs_one_is_inside() -> None:
+    inside, most, done = [], [], []
+
+    def run(number: int) -> None:
+        with one_at_a_time("a-test"):
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(0.2)  # long enough for another one to come in, if it could
+            inside.remove(number)
+        done.append(number)
+
+    with prefect_test_harness(), ThreadPoolExecutor(3) as pool:
+        list(pool.map(run, range(3)))
+    assert sorted(done) == [0, 1, 2]
+    assert most == [1, 1, 1]

@@ -23,7 +23,7 @@ with warnings.catch_warnings():  # what its dependencies say about each other wh
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations.row_conditions import Column
 
-logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of every temporary folder
+logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # tells of temporary folders
 
 _SUITE = "episodes"
 _SEVERITY = {"error": "critical", "warning": "warning"}

@@ -10,7 +10,7 @@ import pytest
 
 from components.contracts import Settings
 from components.contracts.errors import StackError
-from infra import _home, _identities, _plan, _store, local
+from infra import _home, _identities, _plan, _ray, _store, local
 
 
 def test_folder_of_another_layout_is_refused_untouched(settings: Settings, home: Path) -> None:
@@ -129,9 +129,9 @@ def test_lock_of_a_killed_holder_is_free(home: Path) -> None:
 def test_ray_folder_fits_the_systems_socket_names(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 120)
 
-    assert _plan.ray_folder(Path("/home/someone/.drover")) == Path("/home/someone/.drover/ray")
-    assert len(str(_plan.ray_folder(long))) + 60 <= 107
-    assert _plan.ray_folder(long) != _plan.ray_folder(tmp_path / ("y" * 120))
+    assert _ray.ray_folder(Path("/home/someone/.drover")) == Path("/home/someone/.drover/ray")
+    assert len(str(_ray.ray_folder(long))) + 60 <= 107
+    assert _ray.ray_folder(long) != _ray.ray_folder(tmp_path / ("y" * 120))
 
 
 def test_nothing_running_has_no_status_and_nothing_to_end(settings: Settings, home: Path) -> None:

@@ -1,0 +1,104 @@
+"""Prefect's parts of the stack: the server, a worker, and what is deployed to them."""
+
+import hashlib
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from components.contracts import Settings
+
+from . import _processes
+from ._health import LOOPBACK, answers
+from ._parts import Part
+from ._telemetry import OFF
+
+log = logging.getLogger(__name__)
+
+POOL = "drover"
+
+
+def _prefect_env(settings: Settings) -> dict[str, str]:
+    home = settings.home / "prefect"
+    return OFF | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+        "PREFECT_API_URL": str(settings.prefect_api_url),
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    }
+
+
+def prefect_part(settings: Settings, ports: dict[str, int]) -> Part:
+    origin = f"{LOOPBACK}:{ports['prefect']}"
+    (settings.home / "prefect").mkdir(exist_ok=True)
+    arguments = ["server", "start", "--host", "127.0.0.1", "--port", str(ports["prefect"]), "--workers", "1"]
+    return Part(
+        name="prefect",
+        where=origin,
+        command=lambda: ([sys.executable, "-m", "prefect", *arguments], settings.home / "prefect"),
+        env=_prefect_env(settings)
+        | {
+            "PREFECT_UI_API_URL": f"{origin}/api",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,  # other pages in the user's browser may not start flows
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            "PREFECT_SERVER_DOCS_VIEW_ENABLED": "false",
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",  # a run behind another one starts soon
+        },
+        healthy=lambda: answers(f"{origin}/api/health"),
+    )
+
+
+def worker_part(settings: Settings) -> Part:
+    arguments = ["worker", "start", "--pool", POOL, "--type", "process", "--name", "local", "--install-policy", "never"]
+    folder = settings.home / "prefect"
+    return Part(
+        name="worker",
+        where=f"work pool `{POOL}`",
+        command=lambda: ([sys.executable, "-m", "prefect", *arguments], folder),
+        env=_prefect_env(settings) | {"PREFECT_WORKER_QUERY_SECONDS": "2"},
+        healthy=lambda: _worker_is_known(str(settings.prefect_api_url)),
+        prepare=lambda: register_deployments(settings),
+        after=("prefect",),
+        patience=600.0,  # another one would end the flows that it runs
+    )
+
+
+def _worker_is_known(api: str) -> bool:
+    try:
+        answer = httpx.post(f"{api}/work_pools/{POOL}/workers/filter", json={}, timeout=10.0)
+        return answer.status_code == 200 and any(worker["status"] == "ONLINE" for worker in answer.json())
+    except (httpx.HTTPError, ValueError):
+        return False
+
+
+def register_deployments(settings: Settings) -> str:
+    """`prefect deploy --all` of the project's prefect.yaml; not again while neither it nor the database changed.
+
+    Returns "" or what is wrong: a flow that does not load must not keep the stack down.
+    """
+    document = Path(__file__).parent.parent / "prefect.yaml"
+    if not document.exists():
+        log.warning("no prefect.yaml beside the packages: no deployments are registered")
+        return "no prefect.yaml: no deployments"
+    done = settings.home / "prefect" / "deployed"
+    name = f"{hashlib.sha256(document.read_bytes()).hexdigest()} {document}"
+    if done.exists() and done.read_text() == name:
+        return ""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    env = _processes.environment(settings.home, "deployments", _prefect_env(settings))
+    try:
+        finished = subprocess.run(
+            command, cwd=document.parent, env=env, capture_output=True, text=True, timeout=150, check=False
+        )
+    except subprocess.TimeoutExpired:
+        log.error("`prefect deploy --all` of %s did not end within 150 s", document)  # noqa: TRY400
+        return "deployments are not registered: `prefect deploy --all` takes too long"
+    if finished.returncode:
+        log.error("Prefect refused %s:\n%s\n%s", document, finished.stdout, finished.stderr)
+        return f"deployments are not registered, see {settings.home / 'logs' / 'supervisor.log'}"
+    done.write_text(name)
+    return ""

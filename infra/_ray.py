@@ -1,0 +1,79 @@
+"""Ray's part of the stack: one node with its dashboard, behind a token."""
+
+import hashlib
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from components.contracts import Settings
+
+from ._health import answers, listens
+from ._home import write_private
+from ._parts import Part
+from ._telemetry import OFF
+
+RAY_AUTH_FILE = "ray-token"
+"""Below the stack's folder, mode 600: who has it may run anything on this Ray, and see its dashboard."""
+_OBJECTS_BYTES = 256 * 2**20
+_SOCKET_ROOM = 60
+"""What Ray adds to its folder's name for its longest socket; the system allows 107 bytes in all."""
+
+
+def ray_folder(home: Path) -> Path:
+    """Ray's own folder: below the stack's, or, where its sockets' names would be too long there, in /tmp."""
+    folder = home / "ray"
+    if len(os.fsencode(folder)) + _SOCKET_ROOM <= 107:
+        return folder
+    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
+    return Path(tempfile.gettempdir()) / f"drover-{os.getuid()}-{digest}" / "r"
+
+
+def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
+    folder = ray_folder(settings.home)
+    options = {
+        "node-ip-address": "127.0.0.1",
+        "port": ports["ray"],
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": ports["ray-dashboard"],
+        "dashboard-agent-listen-port": ports["ray-agent"],
+        "include-dashboard": "true",
+        "include-log-monitor": "false",  # a process that copies workers' logs to drivers; the dashboard reads the files
+        "num-cpus": max(2, os.cpu_count() or 2),
+        "object-store-memory": _OBJECTS_BYTES,
+        "temp-dir": folder,
+    }
+
+    def command() -> tuple[list[str], Path]:
+        token = settings.home / RAY_AUTH_FILE
+        if not token.exists():
+            write_private(token, secrets.token_hex(32))
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # Ray opens its own folder to everyone
+        shutil.rmtree(folder, ignore_errors=True)  # every start leaves a session of logs and sockets there
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        start = [sys.executable, "-m", "infra._ray_head", "start", "--head", "--block", "--disable-usage-stats"]
+        return [*start, *arguments], settings.home
+
+    def healthy() -> bool:
+        return listens(ports["ray"]) and answers(f"{settings.ray_dashboard_url}/api/gcs_healthz")
+
+    return Part(
+        name="ray",
+        where=f"127.0.0.1:{ports['ray']}, dashboard {settings.ray_dashboard_url}",
+        command=command,
+        env=OFF
+        | {
+            "RAY_prestart_worker_first_driver": "0",
+            "RAY_enable_worker_prestart": "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(settings.home / RAY_AUTH_FILE),
+            "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
+        },
+        healthy=healthy,
+        prepare=lambda: f"its dashboard asks once for the token in {settings.home / RAY_AUTH_FILE}",
+        grace=4.0,
+        patience=600.0,  # trainings leave its dashboard little time
+    )

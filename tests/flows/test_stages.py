@@ -92,7 +92,7 @@ def test_a_door_is_tried_again_when_the_store_fails_and_not_when_the_input_is_ba
         tries.append("bad")
         raise DatasetError("too few episodes")
 
-    with prefect_test_harness():
+    with prefect_test_harness(server_startup_timeout=150):
         assert flaky() == "done"
         with pytest.raises(DatasetError):
             bad()
@@ -112,7 +112,7 @@ def test_of_several_runs_one_is_inside() -> None:
             inside.remove(number)
         done.append(number)
 
-    with prefect_test_harness(), ThreadPoolExecutor(3) as pool:
+    with prefect_test_harness(server_startup_timeout=150), ThreadPoolExecutor(3) as pool:
         list(pool.map(run, range(3)))
     assert sorted(done) == [0, 1, 2]
     assert most == [1, 1, 1]

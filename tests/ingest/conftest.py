@@ -1,6 +1,7 @@
 """Small real episodes, and an inbox to put them in."""
 
 import hashlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from components.ingest import ReceiptKey
 from components.storage import FolderStore, sha256_of_file
 
 FRAMES, HEIGHT, WIDTH = 4, 36, 64
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of uploads that nobody settles stay with the test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("scratch")))
 
 
 @pytest.fixture

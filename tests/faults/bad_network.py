@@ -1,4 +1,4 @@
-"""A network that breaks for real: a TCP proxy that resets connections after so many bytes, or takes none at all."""
+"""A network that breaks for real: a TCP proxy that cuts connections after so many bytes, or takes none at all."""
 
 import contextlib
 import socket
@@ -73,6 +73,10 @@ class BadNetwork:
                     self.bytes[way] += len(data)
                 if self.down or (way == self.way and self.cut_after is not None and passed >= self.cut_after):
                     self._count_cut()
+                    if way == "down":  # what reached the client stays readable: a reset would take it away again
+                        target.shutdown(socket.SHUT_WR)
+                        _reset(source)
+                        return
                     break
             else:
                 target.shutdown(socket.SHUT_WR)

@@ -62,7 +62,7 @@ def test_stack_lives_its_life(home: Path) -> None:
     store, robot = connect(settings), connect(settings, identity="robot")
     store.put("reports", "evaluations/x/report.html", b"<p>seen")
     assert _get(f"{settings.pages_url}/evaluations/x/report.html") == "<p>seen"
-    store.put("inbox", "r1/x", b"1")
+    store.put("datasets", "x", b"1")
     for bucket in ("inbox", "releases"):
         with pytest.raises(StorageError, match="not allowed"):
             robot.put(bucket, "x", b"1")
@@ -87,7 +87,7 @@ def test_stack_lives_its_life(home: Path) -> None:
     # what dies comes back, at the same address, with its data
     for name in ("store", "pages", "gateway", "prefect"):
         _kill_and_wait(settings, name)
-    assert connect(settings, patience=30).get("inbox", "r1/x") == b"1"
+    assert connect(settings, patience=30).get("datasets", "x") == b"1"
     assert {str(row["name"]) for row in _post(f"{settings.prefect_api_url}/deployments/filter")} == deployments
 
     # the supervisor killed: leftovers are seen, and the next `up` starts over with the same data and addresses
@@ -99,7 +99,7 @@ def test_stack_lives_its_life(home: Path) -> None:
     third = local.up(Settings(home=home))
     assert [row.where for row in third] == [row.where for row in first]
     assert Settings(home=home) == settings
-    assert connect(settings).get("inbox", "r1/x") == b"1"
+    assert connect(settings).get("datasets", "x") == b"1"
     assert {row.pid for row in third}.isdisjoint({row.pid for row in second} - {None})
 
     # and `down` leaves nothing

@@ -21,7 +21,7 @@ from components.contracts import Settings
 from components.contracts.errors import ObjectNotFoundError, StorageError
 from components.storage import ObjectStore, connect, content_type
 
-_KEY = re.compile(r"(checks|evaluations)(/[A-Za-z0-9_][A-Za-z0-9._-]{0,120}){1,8}")
+_KEY = re.compile(r"(checks|coverage|evaluations)(/[A-Za-z0-9_][A-Za-z0-9._-]{0,120}){1,8}")
 _LIMIT = 64 * 2**20
 _HEADERS = {
     "Content-Security-Policy": (

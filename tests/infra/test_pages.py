@@ -17,6 +17,7 @@ def client(tmp_path: Path) -> Iterator[object]:
     store.put("reports", "checks/ab12/index.html", b"<link rel=stylesheet href=static/a.css>")
     store.put("reports", "checks/ab12/static/a.css", b"p{}")
     store.put("reports", "evaluations/cd34/report.html", "<p>grüezi".encode())
+    store.put("reports", "coverage/index.html", b"<p>heat")
     store.put("reports", "robots/r1/health.json", b"{}")
     store.put("models", "checks/secret.html", b"secret")
     (tmp_path / "objects" / "outside.html").write_text("outside")
@@ -31,6 +32,7 @@ def test_report_and_its_parts_are_shown(client) -> None:  # type: ignore[no-unty
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert client.get("/checks/ab12/static/a.css").headers["content-type"] == "text/css; charset=utf-8"
     assert client.get("/evaluations/cd34/report.html").text == "<p>grüezi"
+    assert client.get("/coverage/index.html").text == "<p>heat"
     assert client.head("/checks/ab12/index.html").status_code == 200
 
 

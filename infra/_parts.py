@@ -74,14 +74,15 @@ class Board:
 class Keeper(threading.Thread):
     """Starts a part, watches it, starts it again when it ends or goes deaf, ends it when told to.
 
-    Backs off from 1 to 30 s; after eight starts in a row that did not last a minute it gives up as `failed`.
+    Backs off from 1 to 30 s while it does not last a minute; after eight starts in a row that never answered it gives up
+    as `failed`. What has answered once is started again for ever: robots wait for it.
     """
 
     def __init__(self, part: Part, home: Path, board: Board, stop: threading.Event) -> None:
         super().__init__(name=f"keeper-{part.name}", daemon=True)
         self._part, self._home, self._board, self._stop_all = part, home, board, stop
         self._process: subprocess.Popen[bytes] | None = None
-        self._failures = 0
+        self._failures = self._barren = 0
         self._note = ""
         board.restarts[part.name] = 0
         board.pids[part.name] = None
@@ -89,7 +90,7 @@ class Keeper(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._stop_all.is_set() and self._failures < _TRIES:
+            while not self._stop_all.is_set() and self._barren < _TRIES:
                 if self._may_start():
                     self._live()
                 else:
@@ -117,10 +118,12 @@ class Keeper(threading.Thread):
         """From one start to its end."""
         name = self._part.name
         self._board.tell(name, "starting" if not self._failures else "restarting")
-        began = time.monotonic()
+        began, answered = time.monotonic(), False
         try:
             self._start()
-            ended = self._until_healthy() or self._while_healthy()
+            ended = self._until_healthy()
+            answered = ended is None
+            ended = ended or self._while_healthy()
         except Exception as error:  # a part must not take the supervisor down with it
             log.exception("%s could not be started", name)
             ended = str(error) or type(error).__name__
@@ -128,8 +131,9 @@ class Keeper(threading.Thread):
         if self._stop_all.is_set() or ended is None:  # ended on purpose: at once, and not counted
             return
         self._failures = 1 if time.monotonic() - began > _STEADY_S else self._failures + 1
+        self._barren = 0 if answered else self._barren + 1
         self._board.restarts[name] += 1
-        if self._failures >= _TRIES:
+        if self._barren >= _TRIES:
             self._board.tell(name, "failed", ended)
             return
         self._board.tell(name, "restarting", ended)

@@ -73,6 +73,18 @@ def test_part_killed_is_started_again(kept: Kept) -> None:
     assert kept.pid != first
 
 
+def test_part_that_answered_is_started_again_however_often_it_is_killed(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_parts, "_TRIES", 2)
+    kept.keep()
+    for kills in range(1, 4):
+        kept.until_state("running")
+        os.kill(kept.pid, signal.SIGKILL)
+        kept.until(lambda kills=kills: kept.board.restarts["part"] == kills)  # type: ignore[misc]
+    kept.until_state("running")
+
+
 def test_part_that_never_lasts_is_given_up_with_its_last_words(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_parts, "_TRIES", 2)
     kept.keep("raise SystemExit('no such licence')", healthy=lambda: False)

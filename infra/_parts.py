@@ -74,8 +74,8 @@ class Board:
 class Keeper(threading.Thread):
     """Starts a part, watches it, starts it again when it ends or goes deaf, ends it when told to.
 
-    Backs off from 1 to 30 s while it does not last a minute; after eight starts in a row that never answered it gives up
-    as `failed`. What has answered once is started again for ever: robots wait for it.
+    Backs off from 1 to 30 s while it does not last a minute; after eight starts in a row that never answered it is
+    `failed` for good. What has answered once is started again for ever: robots wait for it.
     """
 
     def __init__(self, part: Part, home: Path, board: Board, stop: threading.Event) -> None:

@@ -13,7 +13,19 @@ from ._names import SCENARIOS
 MAX_TOKENS = 16
 """Words of an instruction that a policy reads; the rest is cut off."""
 
+WORDINGS = 6
+"""Other ways to say each instruction."""
+
 _OBSTACLES = {"1box": "the single box obstacle", "2box": "the two box obstacles"}
+_WORDINGS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("Go {side} of {boxes} and drive on to the cup", {"1box": "the one box", "2box": "the two boxes"}),
+    ("Keep to the {side} while you pass {boxes}, then head for the mug", {"1box": "one crate", "2box": "two crates"}),
+    ("Take the {side} side past {boxes} and roll up to the cup", {"1box": "a single carton", "2box": "both cartons"}),
+    ("Steer {side} so that you clear {boxes} on your way to the mug", {"1box": "one box", "2box": "two boxes"}),
+    ("To get to the cup, please swing {side} past {boxes}", {"1box": "the single obstacle", "2box": "both obstacles"}),
+    ("Your goal is the cup: bypass {boxes} on the {side}", {"1box": "one lone box", "2box": "a pair of boxes"}),
+)
+"""Every one has words that `instruction_for` never uses, and no more words than a policy reads."""
 _WORD = re.compile(r"[a-z0-9]+")
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
@@ -28,6 +40,24 @@ def instruction_for(scenario: str) -> str:
         raise EpisodeError("scenario", f"expected one of {', '.join(SCENARIOS)}, got {scenario!r}")
     boxes, _, side = scenario.split("_")
     return f"Navigate around {_OBSTACLES[boxes]} by going {side} to reach the cup"
+
+
+def paraphrase(instruction: str, *, wording: int) -> str | None:
+    """The same in other words: as many boxes, the same side, the same goal; some of the words are new.
+
+    Args:
+        instruction: as `instruction_for` words it, whatever its case and punctuation.
+        wording: which of the `WORDINGS`; larger numbers begin again.
+
+    Returns:
+        None for any other text: what is not understood cannot be said again.
+    """
+    scenario = _TOLD.get(tuple(words(instruction)))
+    if scenario is None:
+        return None
+    boxes, side = scenario.split("_")[::2]
+    template, obstacles = _WORDINGS[wording % WORDINGS]
+    return template.format(side=side, boxes=obstacles[boxes])
 
 
 def mirror_instruction(text: str) -> str:
@@ -46,6 +76,10 @@ def mirror_instruction(text: str) -> str:
 def words(text: str) -> list[str]:
     """The lower-case words of an instruction: runs of a-z and 0-9."""
     return _WORD.findall(text.lower())
+
+
+_TOLD = {tuple(words(instruction_for(scenario))): scenario for scenario in SCENARIOS}
+"""One of the scenarios that are told alike, by its words."""
 
 
 def tokenize(text: str, vocabulary: Sequence[str]) -> NDArray[np.int64]:

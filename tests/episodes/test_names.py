@@ -12,12 +12,14 @@ from components.episodes import (
     MAX_TOKENS,
     PATTERNS,
     SCENARIOS,
+    WORDINGS,
     instruction_for,
     key_of,
     make_name,
     mirror_actions,
     mirror_instruction,
     mirror_scenario,
+    paraphrase,
     parse_name,
     tokenize,
     words,
@@ -95,3 +97,38 @@ def test_tokens_pad_mark_unknown_words_and_count_from_two() -> None:
 @given(st.text(max_size=400))
 def test_any_text_gives_sixteen_tokens(text: str) -> None:
     assert tokenize(text, ["left", "right"]).shape == (MAX_TOKENS,)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_paraphrase_keeps_side_number_and_goal_in_words_that_training_lacks(scenario: str) -> None:
+    told = instruction_for(scenario)
+    boxes, _, side = scenario.split("_")
+    said = [paraphrase(told, wording=wording) for wording in range(WORDINGS)]
+    assert len(set(said)) == WORDINGS
+    known = {word for other in SCENARIOS for word in words(instruction_for(other))}
+    for text in said:
+        assert text is not None
+        mine = words(text)
+        assert {"left", "right"} & set(mine) == {side}
+        assert {"cup", "mug"} & set(mine)
+        assert ({"two", "both", "pair"} & set(mine) != set()) == (boxes == "2box")
+        assert set(mine) - known
+        assert len(mine) <= MAX_TOKENS
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_paraphrase_of_the_mirrored_instruction_is_the_mirrored_paraphrase(scenario: str) -> None:
+    told = instruction_for(scenario)
+    for wording in range(WORDINGS):
+        mirrored = mirror_instruction(paraphrase(told, wording=wording) or "")
+        assert paraphrase(mirror_instruction(told), wording=wording) == mirrored
+
+
+def test_a_paraphrase_reads_through_case_and_punctuation_and_begins_again() -> None:
+    told = instruction_for("1box_vert_left")
+    assert paraphrase(told.upper() + "!", wording=1) == paraphrase(told, wording=1 + WORDINGS)
+
+
+@pytest.mark.parametrize("text", ["", "follow the track", "Do not go left", "Go left of the one box"])
+def test_what_is_not_understood_has_no_paraphrase(text: str) -> None:
+    assert paraphrase(text, wording=0) is None

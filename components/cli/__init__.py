@@ -18,6 +18,7 @@ from . import (
     _fleet,
     _import,
     _quarantine,
+    _rebuild,
     _robot,
     _rollout,
     _stack,
@@ -40,6 +41,7 @@ app.add_typer(_episodes.app, name="episodes")
 app.add_typer(_checks.app, name="checks")
 app.command("coverage")(_coverage.coverage)
 app.add_typer(_rollout.app, name="rollout")
+app.command("rebuild")(_rebuild.rebuild)
 
 __all__ = ["app", "main"]
 

@@ -91,6 +91,9 @@ class TrainedPolicy(Frozen):
     curve: tuple[EpochMetrics, ...]
     best_epoch: int
     lineage: Lineage
+    workers: Annotated[int, Field(ge=1, exclude_if=lambda value: value == 1)] = 1
+    """Processes that trained it together: as many give the same bits, others do not. Left out of the JSON where it is
+    one: policies from before it was written down keep their digests."""
 
 
 class Ensemble(Frozen):

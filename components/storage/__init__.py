@@ -9,6 +9,7 @@ from ._connect import connect, page_url, prepare
 from ._content import fetch, fetch_file, get_document, put_document, put_once, sha256_of_file
 from ._folder import FolderStore
 from ._memory import memory_key, recall, remember
+from ._overlay import OverlayStore
 from ._protocol import BUCKETS, ObjectInfo, ObjectStore
 from ._s3 import S3Store
 
@@ -17,6 +18,7 @@ __all__ = [
     "FolderStore",
     "ObjectInfo",
     "ObjectStore",
+    "OverlayStore",
     "S3Store",
     "connect",
     "content_type",

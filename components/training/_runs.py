@@ -94,7 +94,7 @@ def train(
         DatasetError, StorageError: shards that cannot be read.
     """
     runs = _Runs(store, dataset, checkpoint_dir)
-    if finished := runs.finished(name, spec):
+    if finished := runs.finished(name, spec, workers):
         return finished
     run = f"{name}-{runs.identity(name, spec, workers)}"
     log = runs.open_log(run)
@@ -119,7 +119,7 @@ def train(
             raise TrainingError(
                 f"{name}: {workers} workers did not finish after {_RESTARTS} restarts: {error}"
             ) from error
-        policy = runs.finish(name, spec, result.checkpoint)
+        policy = runs.finish(name, spec, result.checkpoint, workers)
     runs.clear(run)
     return policy
 
@@ -237,9 +237,9 @@ class _Runs:
         path.unlink(missing_ok=True)
         return ProgressLog(path)
 
-    def finished(self, name: str, spec: PolicySpec) -> TrainedPolicy | None:
+    def finished(self, name: str, spec: PolicySpec, workers: int = 1) -> TrainedPolicy | None:
         """What an earlier call gave, if its weights are still in the store."""
-        path = self._result(name, spec)
+        path = self._result(name, spec, workers)
         try:
             policy = TrainedPolicy.parse(path.read_bytes(), source=str(path))
         except FileNotFoundError:
@@ -249,7 +249,7 @@ class _Runs:
             return None
         return policy if self._store.stat(policy.weights.bucket, policy.weights.key) else None
 
-    def finish(self, name: str, spec: PolicySpec, checkpoint: Any) -> TrainedPolicy:
+    def finish(self, name: str, spec: PolicySpec, checkpoint: Any, workers: int = 1) -> TrainedPolicy:
         """Keep the best weights and remember the result."""
         with checkpoint.as_directory() as folder:
             state = read_checkpoint(Path(folder) / CHECKPOINT, run_digest(spec, self._dataset.vocabulary))
@@ -262,8 +262,9 @@ class _Runs:
             curve=tuple(state.curve),
             best_epoch=state.best_epoch,
             lineage=self._lineage,
+            workers=workers,
         )
-        path = self._result(name, spec)
+        path = self._result(name, spec, workers)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         part.write_bytes(policy.canonical_json())
         part.replace(path)
@@ -274,5 +275,6 @@ class _Runs:
         shutil.rmtree(self._folder / run, ignore_errors=True)
         (self._folder / f"{run}.progress").unlink(missing_ok=True)
 
-    def _result(self, name: str, spec: PolicySpec) -> Path:
-        return self._folder / f"{name}-{self.identity(name, spec)}.json"
+    def _result(self, name: str, spec: PolicySpec, workers: int) -> Path:
+        several = (workers,) if workers > 1 else ()
+        return self._folder / f"{name}-{self.identity(name, spec, *several)}.json"

@@ -129,9 +129,7 @@ def _stages(run: RunSummary, timings: Sequence[tuple[str, float]]) -> tuple[Stag
 
 
 def _links(settings: Settings, store: ObjectStore, findings: Findings) -> dict[str, str]:
-    links = {}
-    if findings.run.report.html:
-        links["report"] = page_url(settings, store, findings.run.report.html.key)
+    links = {"report": page_url(settings, store, findings.run.report.page_key)}
     checks = findings.ingest.checks if findings.ingest else None
     if checks and checks.data_docs:
         links["data docs"] = page_url(settings, store, checks.data_docs.key)

@@ -9,6 +9,7 @@ from ._evidence import EvaluationReport
 from ._fleet import PromotionDecision, Release
 from ._packages import PolicyPackage
 from ._policies import Ensemble, PolicySpec, TrainedPolicy
+from ._trials import TrialPlan
 
 
 class TrainingPlan(Frozen):
@@ -21,8 +22,8 @@ class TrainingPlan(Frozen):
     workers: int = 2
     epochs: int | None = None
     """For the default members; None: their recipes' own."""
-    closed_loop_trials: int = 40
-    """0 for a robot that cannot be simulated."""
+    trials: TrialPlan | None = TrialPlan()
+    """Rooms that are driven; None for a robot that cannot be simulated."""
     seed: int = 0
     rollout_robots: tuple[str, ...] = ()
     """In rollout order, the canary first; empty: every enrolled robot."""
@@ -50,7 +51,9 @@ class Incumbent(Frozen):
     release: Release
     package: PolicyPackage
     ensemble: Ensemble
-    report: EvaluationReport
+    report: EvaluationReport | None
+    """Its own, when it was promoted; None where an older Drover wrote it, whose figures count no more. The next report
+    measures it anew."""
 
 
 class StageTiming(Frozen):

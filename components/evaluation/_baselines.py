@@ -8,7 +8,7 @@ import numpy as np
 
 from components.contracts.errors import EvidenceError
 
-from ._metrics import Actions
+from ._truth import Actions
 
 
 class Recorded(Protocol):
@@ -25,7 +25,8 @@ class Recorded(Protocol):
 
 @dataclass(frozen=True)
 class Medians:
-    """Medians of the training split's actions, frame 0 excluded: the least absolute error of anything blind.
+    """Medians of the training split's actions: the least absolute error of anything blind. Frame 0, whose action is
+    always zero, counts for step 0 alone.
 
     The lower median is taken, so that the median of key presses is a key press. A step or scenario that training did
     not hold falls back from (scenario, step) to step to the one constant.
@@ -51,14 +52,15 @@ def fit_medians(training: Sequence[Recorded]) -> Medians:
     by_step: dict[int, list[Actions]] = {}
     by_both: dict[tuple[str, int], list[Actions]] = {}
     for episode in training:
-        for step, action in enumerate(episode.actions[1:], start=1):
+        for step, action in enumerate(episode.actions):
             by_step.setdefault(step, []).append(action)
             if episode.scenario is not None:
                 by_both.setdefault((episode.scenario, step), []).append(action)
-    if not by_step:
+    moving = [action for step, actions in by_step.items() if step for action in actions]
+    if not moving:
         raise EvidenceError("expected training frames after frame 0 to fit the baselines on, got none")
     return Medians(
-        constant=_median([action for actions in by_step.values() for action in actions]),
+        constant=_median(moving),
         by_step={step: _median(actions) for step, actions in by_step.items()},
         by_step_and_scenario={key: _median(actions) for key, actions in by_both.items()},
     )

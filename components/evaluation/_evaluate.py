@@ -1,19 +1,26 @@
-"""The room's story: predictions, scores, ablations, closed loop, report."""
+"""The room's story: predictions, metrics, senses, closed loop, report, page."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from components.contracts import (
     AXES,
     BASELINES,
+    EXPERT,
+    INCUMBENT,
+    SPLITS,
+    STRAIGHT_AHEAD,
     DatasetVersion,
     Ensemble,
     EpisodeRecord,
     EpisodeSource,
+    EvaluationInputs,
     EvaluationReport,
+    FrameSample,
     ObjectRef,
     TrainedPolicy,
     TrialOutcome,
+    TrialPlan,
     describe_lineage,
 )
 from components.contracts.errors import EvidenceError, ObjectNotFoundError
@@ -21,11 +28,14 @@ from components.datasets import EpisodeFrames, load_split
 from components.policies import predict
 from components.storage import ObjectStore, put_once
 
-from ._ablations import Predict, ablate
+from ._ablations import ablate
 from ._baselines import fit_medians, predict_baselines
-from ._closed_loop import EXPERT, INCUMBENT, NOT_DRIVEN, STRAIGHT_AHEAD, Subject, drive
-from ._metrics import Role, Truth, compare, score
+from ._closed_loop import NOT_DRIVEN, Subject, drive
+from ._leaks import check_leaks
+from ._metrics import compare, measure
 from ._page import Material, render
+from ._reports import keep_report
+from ._truth import Truth
 
 _PACKAGES = ("drover", "numpy", "scipy", "torch", "mujoco", "numba", "matplotlib", "jinja2", "pillow")
 
@@ -37,7 +47,7 @@ def evaluate(
     ensemble: Ensemble,
     *,
     subject: str = "ensemble",
-    closed_loop_trials: int = 40,
+    trials: TrialPlan | None = TrialPlan(),  # noqa: B008  frozen
     incumbent: Subject | None = None,
     seed: int = 0,
     workers: int = 2,
@@ -45,17 +55,17 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure one policy on the test split, beside everything that it has to be read against.
 
-    Open loop on recorded frames; closed loop in simulation where the test split's episodes are simulated. The page
-    (`reports/evaluations/<sha256>/report.html`) and the trials (`reports/evaluations/trials/<sha256>.jsonl`) are kept
-    in the store, named by their content; equal arguments give equal bytes.
+    Open loop on recorded frames; closed loop in simulation where the test split's episodes are simulated. Report and
+    page (`reports/evaluations/<digest>/report.json` and `.html`) and the trials
+    (`reports/evaluations/trials/<sha256>.jsonl`) are kept in the store; equal arguments give equal bytes.
 
     Args:
-        store: Holds the dataset's shards and the policies' weights; gets the page and the trials.
+        store: Holds the dataset's shards and the policies' weights; gets the report, the page and the trials.
         dataset: Its training split fits the baselines, its test split is measured on.
-        members: Each gets its own score.
-        ensemble: Gets its own score.
+        members: Each gets its own figures.
+        ensemble: Gets its own figures.
         subject: Name of the member or the ensemble that the report is about.
-        closed_loop_trials: Rooms that every driver meets; 0 for none.
+        trials: Rooms that every driver meets; None for none.
         incumbent: What runs now; scored as `incumbent` on the same frames and in the same rooms.
         seed: Of the bootstrap, the shuffle, the pictures and the rooms.
         workers: Processes that drive trials.
@@ -67,48 +77,59 @@ def evaluate(
         PolicyError: a policy that does not fit the dataset's frames.
         IntegrityError: altered shards or weights.
     """
-    policies = _named(members, ensemble)
-    if subject not in policies:
+    inputs = EvaluationInputs(members=tuple(members), ensemble=ensemble, incumbent=incumbent, trials=trials, seed=seed)
+    policies = _named(inputs)
+    if subject not in policies or subject == INCUMBENT:
         raise EvidenceError(f"expected a subject among {', '.join(policies)}, got {subject!r}; give a policy's name")
-    training, episodes = load_split(store, dataset, "train"), load_split(store, dataset, "test")
-    truth, medians = _truth(dataset, episodes), fit_medians(training)
-    drivers: dict[str, Predict] = {name: _predictor(store, policy) for name, policy in policies.items()}
-    if incumbent is not None:
-        drivers[INCUMBENT] = _predictor(store, incumbent)
-    predicted = {name: driver(episodes) for name, driver in drivers.items()} | predict_baselines(medians, episodes)
-    sources = _sources(store, episodes)
+    training, validation, episodes = (load_split(store, dataset, split) for split in SPLITS)
+    truth, medians, sources = _truth(dataset, episodes), fit_medians(training), _sources(store, episodes)
+    whole = FrameSample(dataset=dataset.version, simulated="simulated" in sources, axes=truth.axes)
+    predicted = {name: predict(store, policy, episodes) for name, policy in policies.items()}
+    actions = {name: [item.actions for item in did] for name, did in predicted.items()}
+    actions |= predict_baselines(medians, episodes)
     loop = NOT_DRIVEN
-    if closed_loop_trials and sources == ("simulated",):
-        driving = {subject: policies[subject]} | ({INCUMBENT: incumbent} if incumbent else {})
-        loop = drive(store, driving, medians, trials=closed_loop_trials, seed=seed, workers=workers, progress=progress)
+    if trials and sources == ("simulated",):
+        driving = {name: policies[name] for name in (subject, INCUMBENT) if name in policies}
+        loop = drive(
+            store, driving, medians, subject=subject, plan=trials, seed=seed, workers=workers, progress=progress
+        )
     report = EvaluationReport(
         subject=subject,
         subject_digest=policies[subject].digest(),
         dataset=dataset.version,
+        sources=sources,
         frames=len(truth.owner),
         episodes=len(episodes),
         axes=truth.axes,
         constant_axes=tuple(axis for axis in AXES if axis not in truth.axes),
-        scores=tuple(score(name, _role(name, policies), truth, did, seed=seed) for name, did in predicted.items()),
+        metrics=(*measure(truth, whole, actions, seed=seed), *loop.metrics),
         comparisons=tuple(
-            compare(truth, (subject, predicted[subject]), (name, did), seed=seed)
-            for name, did in predicted.items()
+            compare(truth, whole, (subject, actions[subject]), (name, did), seed=seed)
+            for name, did in actions.items()
             if name != subject
         ),
-        ablations=ablate(truth, episodes, predicted[subject], drivers[subject], seed=seed),
-        closed_loop=loop.scores,
+        leaks=check_leaks(training, validation, episodes),
+        ablations=ablate(
+            truth,
+            whole,
+            episodes,
+            actions[subject],
+            lambda altered: [item.actions for item in predict(store, policies[subject], altered)],
+            seed=seed,
+        ),
+        paired_trials=loop.pairs,
+        shifts=loop.shifts,
         trials=_keep_trials(store, loop.outcomes),
-        curves={member.name: member.curve for member in members},
-        html=None,
+        inputs=inputs,
         lineage=describe_lineage(_PACKAGES),
-        sources=sources,
     )
-    page = render(report, Material(policies[subject], truth, episodes, predicted[subject], loop.outcomes, seed))
-    return report.model_copy(update={"html": _keep_page(store, page)})
+    page = render(report, Material(policies[subject], truth, episodes, actions[subject], loop.outcomes, seed))
+    keep_report(store, report, page)
+    return report
 
 
-def _named(members: Sequence[TrainedPolicy], ensemble: Ensemble) -> dict[str, Subject]:
-    policies: list[Subject] = [*members, ensemble]
+def _named(inputs: EvaluationInputs) -> dict[str, Subject]:
+    policies: list[Subject] = [*inputs.members, inputs.ensemble]
     names = [policy.name for policy in policies]
     taken = {*BASELINES, INCUMBENT, EXPERT, STRAIGHT_AHEAD}
     if len(set(names)) < len(names) or taken & set(names):
@@ -116,15 +137,8 @@ def _named(members: Sequence[TrainedPolicy], ensemble: Ensemble) -> dict[str, Su
             f"expected names that differ from each other and from {', '.join(sorted(taken))}, got {', '.join(names)}; "
             "rename a policy"
         )
-    return {policy.name: policy for policy in policies}
-
-
-def _role(name: str, policies: Mapping[str, Subject]) -> Role:
-    if name == INCUMBENT:
-        return "incumbent"
-    if name in BASELINES:
-        return "baseline"
-    return "ensemble" if isinstance(policies[name], Ensemble) else "member"
+    named = {policy.name: policy for policy in policies}
+    return named | ({INCUMBENT: inputs.incumbent} if inputs.incumbent else {})
 
 
 def _truth(dataset: DatasetVersion, episodes: Sequence[EpisodeFrames]) -> Truth:
@@ -135,10 +149,6 @@ def _truth(dataset: DatasetVersion, episodes: Sequence[EpisodeFrames]) -> Truth:
         axes=dataset.axes,
         keys=dataset.key_counts.get("other", 0) * 2 < presses,
     )
-
-
-def _predictor(store: ObjectStore, policy: Subject) -> Predict:
-    return lambda episodes: [item.actions for item in predict(store, policy, episodes)]
 
 
 def _sources(store: ObjectStore, episodes: Sequence[EpisodeFrames]) -> tuple[EpisodeSource, ...]:
@@ -159,7 +169,3 @@ def _keep_trials(store: ObjectStore, outcomes: Sequence[TrialOutcome]) -> Object
         return None
     data = b"".join(item.canonical_json() + b"\n" for item in outcomes)
     return put_once(store, "reports", f"evaluations/trials/{hashlib.sha256(data).hexdigest()}.jsonl", data)
-
-
-def _keep_page(store: ObjectStore, page: bytes) -> ObjectRef:
-    return put_once(store, "reports", f"evaluations/{hashlib.sha256(page).hexdigest()}/report.html", page)

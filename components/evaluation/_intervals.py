@@ -8,20 +8,19 @@ with other seeds: the policy is taken as it is.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from components.contracts import Estimate
+from components.contracts import Estimate, Method
 
 Array = NDArray[np.float64]
 Table = Mapping[str, Array]
 """Sums by name: (n, k), a row an episode; summed (k,); resampled (draws, k). Every figure is a function of such sums,
 so that a draw of the bootstrap is a weighted sum of rows, and all draws are one matrix product."""
 Figure = Callable[[Table], Array]
-Method = Literal["bootstrap-by-episode", "paired-bootstrap-by-episode", "bootstrap-by-trial"]
 
 DRAWS = 2_000
 CONFIDENCE = 0.95
@@ -41,31 +40,47 @@ RATE = Bounds(0.0, 1.0)
 class Bootstrap:
     """Draws of n units with replacement; equal n and seed draw the same units, which pairs figures of two policies."""
 
-    def __init__(self, n: int, *, seed: int, draws: int = DRAWS) -> None:
+    def __init__(self, n: int, *, seed: int) -> None:
         if n < 1:
             raise ValueError(f"expected at least one unit to draw from, got {n}")
         self.n = n
-        self._counts: Array = np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1 / n), draws).astype(float)
+        self._counts = _draw(n, seed)
 
-    def resample(self, table: Table) -> tuple[Table, Table]:
-        """(n, k) rows -> their total (k,), and the total of each draw (draws, k)."""
-        return (
-            {name: rows.sum(axis=0) for name, rows in table.items()},
-            {name: self._counts @ rows for name, rows in table.items()},
-        )
+    def of(self, table: Table) -> "Resampled":
+        """All draws of a table at once: as many figures as are wanted follow from them."""
+        totals = {name: rows.sum(axis=0) for name, rows in table.items()}
+        return Resampled(self.n, totals, {name: self._counts @ rows for name, rows in table.items()})
 
     def estimate(self, table: Table, figure: Figure, bounds: Bounds, method: Method) -> Estimate | None:
+        """One figure with its interval; see `Resampled.estimate`."""
+        return self.of(table).estimate(figure, bounds, method)
+
+
+@cache
+def _draw(n: int, seed: int) -> Array:
+    """(draws, n): how often each unit is in each draw."""
+    return np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1 / n), DRAWS).astype(float)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A table's totals, and those of every draw."""
+
+    n: int
+    totals: Table
+    draws: Table
+
+    def estimate(self, figure: Figure, bounds: Bounds, method: Method) -> Estimate | None:
         """The figure of all rows with its interval.
 
         Returns:
             None where the figure is undefined (NaN) for the rows or for most draws, or where one single unit leaves an
             unbounded figure without any interval.
         """
-        totals, resampled = self.resample(table)
         with np.errstate(divide="ignore", invalid="ignore"):
-            value, draws = float(figure(totals)), figure(resampled)
+            value, draws = float(figure(self.totals)), figure(self.draws)
         draws = draws[np.isfinite(draws)]
-        if not math.isfinite(value) or len(draws) * 2 < len(self._counts):
+        if not math.isfinite(value) or len(draws) * 2 < DRAWS:
             return None
         low, high = _interval(value, draws, self.n, bounds)
         if not (math.isfinite(low) and math.isfinite(high)):

@@ -1,71 +1,31 @@
-"""Open-loop figures of one policy: plain arrays in, an `OpenLoopScore` out."""
+"""Open-loop figures: plain arrays in, metrics with intervals and baselines out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.contracts import ACTION_LIMIT, AXES, Axis, Comparison, Estimate, OpenLoopScore
-from components.contracts.errors import EvidenceError
+from components.contracts import (
+    ACTION_LIMIT,
+    AXES,
+    FIRST_FRAME_WARNING,
+    Comparison,
+    Estimate,
+    FrameMetric,
+    FrameSample,
+    Metric,
+)
 
-from ._intervals import RATE, Array, Bootstrap, Bounds, Figure, Method, Table
+from ._intervals import RATE, Array, Bootstrap, Bounds, Figure, Table
+from ._truth import Actions, Truth
 
-Role = Literal["member", "ensemble", "baseline", "incumbent"]
-Actions = NDArray[np.float32]
-"""(T, 3): m/s, m/s, rad/s."""
 WITHIN = (0.3, 0.2, 0.15, 0.1)
 CONTINUOUS_WITHIN = 0.15
 LARGEST_ERROR = 2 * ACTION_LIMIT
 _ERROR = Bounds(0.0, LARGEST_ERROR)
+_GAIN = Bounds(-LARGEST_ERROR, LARGEST_ERROR)
 _ROUNDING = 1e-5
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What the operators did on the frames that count: frame 0 left out, varying axes alone."""
-
-    episodes: tuple[Actions, ...]
-    """(T, 3) each, whole."""
-    scenarios: tuple[str | None, ...]
-    axes: tuple[Axis, ...]
-    keys: bool
-    """The actions are key presses."""
-
-    def __post_init__(self) -> None:
-        if len(self.episodes) < 2:
-            raise EvidenceError(
-                f"expected at least 2 test episodes, got {len(self.episodes)}: one episode has no interval. Collect "
-                "more, or give the test split a larger share"
-            )
-        if not self.axes:
-            raise EvidenceError(
-                "expected an axis that varies in the training split, got none: there is nothing to score"
-            )
-
-    @property
-    def columns(self) -> list[int]:
-        return [AXES.index(axis) for axis in self.axes]
-
-    def frames(self, actions: Sequence[Actions]) -> Array:
-        """(T, 3) an episode -> (N, A) float64: frames 1.. end to end, varying axes.
-
-        Raises:
-            EvidenceError: not one row a frame, or not finite.
-        """
-        for index, (mine, theirs) in enumerate(zip(actions, self.episodes, strict=True)):
-            if mine.shape != theirs.shape or not np.isfinite(mine).all():
-                raise EvidenceError(
-                    f"test episode {index}: expected finite actions {theirs.shape}, got {mine.shape}"
-                    f"{'' if np.isfinite(mine).all() else ' with NaN or infinity'}"
-                )
-        return np.concatenate([np.asarray(item[1:, self.columns], dtype=float) for item in actions])
-
-    @property
-    def owner(self) -> NDArray[np.int64]:
-        """(N,): the episode of each frame."""
-        return np.repeat(np.arange(len(self.episodes)), [len(item) - 1 for item in self.episodes])
 
 
 def key_levels(actions: Array) -> NDArray[np.int64]:
@@ -74,14 +34,62 @@ def key_levels(actions: Array) -> NDArray[np.int64]:
     return cast("NDArray[np.int64]", levels @ (3 ** np.arange(actions.shape[-1])))
 
 
-def tabulate(truth: Truth, predicted: Sequence[Actions]) -> Table:
-    """Per-episode sums from which every figure follows; see `Table`."""
-    y, p = truth.frames(truth.episodes), truth.frames(predicted)
+def measure(
+    truth: Truth, whole: FrameSample, predicted: Mapping[str, Sequence[Actions]], *, seed: int
+) -> tuple[Metric, ...]:
+    """Every open-loop metric, on every slice of the test split that it is defined on.
+
+    Args:
+        whole: the sample of all frames and all varying axes.
+        predicted: policy or baseline -> (T, 3) an episode, in `truth`'s order.
+        seed: of the bootstrap and of the random frames; equal seeds draw equal episodes for everybody.
+
+    Raises:
+        EvidenceError: predictions that are not one finite row a frame.
+    """
+    rows: dict[tuple[str, ...], dict[str, Table]] = {}
+    found = []
+    for sample, counted in truth.slices(whole, seed=seed):
+        if sample.axes not in rows:
+            rows[sample.axes] = {name: _per_frame(truth, sample, did) for name, did in predicted.items()}
+        bootstrap = Bootstrap(len(np.unique(truth.owners[counted])), seed=seed)
+        drawn = {
+            name: bootstrap.of(_by_episode(table, truth.owners, counted)) for name, table in rows[sample.axes].items()
+        }
+        warning = FIRST_FRAME_WARNING if sample.protocol == "first-frame" else None
+        for metric, (figure, bounds) in _figures(truth).items():
+            figures = {name: item.estimate(figure, bounds, "bootstrap-by-episode") for name, item in drawn.items()}
+            known = {name: estimate for name, estimate in figures.items() if estimate is not None}
+            if len(known) == len(figures):  # what is undefined for one, such as R2 of a constant truth, is for all
+                found.append(Metric(name=metric, sample=sample, figures=known, warning=warning))
+    return tuple(found)
+
+
+def _figures(truth: Truth) -> dict[FrameMetric, tuple[Figure, Bounds]]:
+    within: dict[FrameMetric, tuple[Figure, Bounds]] = {
+        cast("FrameMetric", f"within-{limit}"): (_share("within", column), RATE) for column, limit in enumerate(WITHIN)
+    }
+    f1: dict[FrameMetric, tuple[Figure, Bounds]] = {"macro-f1": (_macro_f1, RATE)} if truth.keys else {}
+    return {
+        "mae": (_mean_error, _ERROR),
+        "key-accuracy": (_share("right"), RATE),
+        **f1,
+        **within,
+        "r2": (_r2, Bounds(high=1.0)),
+        "correlation": (_correlation, Bounds(-1.0, 1.0)),
+    }
+
+
+def _per_frame(truth: Truth, sample: FrameSample, predicted: Sequence[Actions]) -> Table:
+    """(M, k) by name: what each frame adds to the sums that figures are functions of."""
+    columns = [AXES.index(axis) for axis in sample.axes]
+    y = truth.whole(truth.episodes)[:, columns]
+    p = np.clip(truth.whole(predicted)[:, columns], -ACTION_LIMIT, ACTION_LIMIT)  # as robots do
     error = np.abs(y - p)
     pressed, guessed = key_levels(y), key_levels(p)
-    keys = np.unique(pressed)
+    keys = np.unique(pressed[truth.steps > 0])
     right = (pressed == guessed) if truth.keys else np.all(error <= CONTINUOUS_WITHIN + _ROUNDING, axis=1)
-    per_frame: dict[str, Array] = {
+    return {
         "frames": np.ones((len(y), 1)),
         "error": error,
         "right": np.asarray(right, dtype=float)[:, None],
@@ -91,18 +99,21 @@ def tabulate(truth: Truth, predicted: Sequence[Actions]) -> Table:
         "guessed": (guessed[:, None] == keys).astype(float),
         "y": y, "p": p, "yy": y * y, "pp": p * p, "yp": y * p, "squared": error**2,
     }  # fmt: skip
-    starts = np.flatnonzero(np.diff(truth.owner, prepend=-1))
-    if len(starts) < len(truth.episodes):
-        raise EvidenceError("expected at least one frame after frame 0 in every test episode; check the dataset")
-    return {name: np.add.reduceat(rows, starts, axis=0) for name, rows in per_frame.items()}
+
+
+def _by_episode(rows: Table, owners: NDArray[np.int64], counted: NDArray[np.bool_]) -> Table:
+    """(M, k) frames -> (n, k): sums over the counted frames of each episode that has some."""
+    starts = np.flatnonzero(np.diff(owners[counted], prepend=-1))
+    return {name: np.add.reduceat(values[counted], starts, axis=0) for name, values in rows.items()}
+
+
+def tabulate(truth: Truth, whole: FrameSample, predicted: Sequence[Actions]) -> Table:
+    """Per-episode sums over all frames but frame 0; see `intervals.Table`."""
+    return _by_episode(_per_frame(truth, whole, predicted), truth.owners, truth.steps > 0)
 
 
 def _mean_error(sums: Table) -> Array:
     return np.asarray(sums["error"].mean(axis=-1) / sums["frames"][..., 0])
-
-
-def _axis_error(column: int) -> Figure:
-    return lambda sums: sums["error"][..., column] / sums["frames"][..., 0]
 
 
 def _share(name: str, column: int = 0) -> Figure:
@@ -111,7 +122,9 @@ def _share(name: str, column: int = 0) -> Figure:
 
 def _macro_f1(sums: Table) -> Array:
     """F1 = 2 hits / (pressed + guessed), over keys that are pressed or guessed in the draw."""
-    return np.asarray(np.nanmean(2 * sums["hit"] / (sums["pressed"] + sums["guessed"]), axis=-1))
+    met = sums["pressed"] + sums["guessed"]
+    f1 = np.where(met > 0, 2 * sums["hit"] / met, 0.0)
+    return np.asarray(f1.sum(axis=-1) / (met > 0).sum(axis=-1))
 
 
 def _variance(sums: Table, name: str) -> Array:
@@ -136,79 +149,49 @@ def _correlation(sums: Table) -> Array:
     return _over_varying(sums, np.where(spread > 0, np.clip(together / spread, -1, 1), 0.0))
 
 
-def score(
-    name: str,
-    role: Role,
-    truth: Truth,
-    predicted: Sequence[Actions],
-    *,
-    seed: int,
-) -> OpenLoopScore:
-    """All open-loop figures of one policy or baseline, each with its interval.
-
-    Args:
-        predicted: (T, 3) an episode, in `truth`'s order.
-        seed: Of the bootstrap; equal seeds draw equal episodes.
-
-    Raises:
-        EvidenceError: predictions that are not one finite row a frame.
-    """
-    table = tabulate(truth, predicted)
+def measure_mae(truth: Truth, whole: FrameSample, predicted: Sequence[Actions], *, seed: int) -> Estimate:
+    """The MAE alone, over all frames but frame 0."""
     bootstrap = Bootstrap(len(truth.episodes), seed=seed)
-
-    def optional(figure: Figure, bounds: Bounds) -> Estimate | None:
-        return bootstrap.estimate(table, figure, bounds, "bootstrap-by-episode")
-
-    def certain(figure: Figure, bounds: Bounds) -> Estimate:
-        return _certain(bootstrap, table, figure, bounds, "bootstrap-by-episode")
-
-    return OpenLoopScore(
-        name=name,
-        role=role,
-        mae=certain(_mean_error, _ERROR),
-        mae_by_axis={axis: certain(_axis_error(column), _ERROR) for column, axis in enumerate(truth.axes)},
-        mae_by_scenario=_by_scenario(truth, table, seed),
-        key_accuracy=certain(_share("right"), RATE),
-        macro_f1=optional(_macro_f1, RATE) if truth.keys else None,
-        accuracy_within={str(limit): certain(_share("within", column), RATE) for column, limit in enumerate(WITHIN)},
-        r2=optional(_r2, Bounds(high=1.0)),
-        correlation=optional(_correlation, Bounds(-1.0, 1.0)),
-    )
-
-
-def _by_scenario(truth: Truth, table: Table, seed: int) -> dict[str, Estimate]:
-    """Episodes without a scenario belong to none and appear in none."""
-    found: dict[str, Estimate] = {}
-    for scenario in sorted({item for item in truth.scenarios if item is not None}):
-        rows = [index for index, item in enumerate(truth.scenarios) if item == scenario]
-        part = {name: values[rows] for name, values in table.items()}
-        bootstrap = Bootstrap(len(rows), seed=seed)
-        found[scenario] = _certain(bootstrap, part, _mean_error, _ERROR, "bootstrap-by-episode")
+    found = bootstrap.estimate(tabulate(truth, whole, predicted), _mean_error, _ERROR, "bootstrap-by-episode")
+    assert found is not None  # bounded figures of finite frames are always defined
     return found
 
 
-def mae_difference(truth: Truth, worse: Sequence[Actions], better: Sequence[Actions], *, seed: int) -> Estimate:
+def mae_difference(
+    truth: Truth, whole: FrameSample, *, worse: Sequence[Actions], better: Sequence[Actions], seed: int
+) -> Estimate:
     """MAE of `worse` minus MAE of `better`, paired: both are resampled by the same draws of episodes."""
-    table = dict(tabulate(truth, better))
-    table["other"] = tabulate(truth, worse)["error"]
-    return _certain(
-        Bootstrap(len(truth.episodes), seed=seed),
-        table,
-        lambda sums: (sums["other"] - sums["error"]).mean(axis=-1) / sums["frames"][..., 0],
-        Bounds(-LARGEST_ERROR, LARGEST_ERROR),
-        "paired-bootstrap-by-episode",
-    )
+    return _paired(tabulate(truth, whole, worse), tabulate(truth, whole, better), _mean_error, _GAIN, seed)
 
 
 def compare(
-    truth: Truth, subject: tuple[str, Sequence[Actions]], reference: tuple[str, Sequence[Actions]], *, seed: int
+    truth: Truth,
+    whole: FrameSample,
+    subject: tuple[str, Sequence[Actions]],
+    reference: tuple[str, Sequence[Actions]],
+    *,
+    seed: int,
 ) -> Comparison:
-    """How much lower the subject's MAE is than the reference's, on the same episodes."""
-    gain = mae_difference(truth, worse=reference[1], better=subject[1], seed=seed)
-    return Comparison(subject=subject[0], reference=reference[0], mae_gain=gain)
+    """How much better the subject is than the reference, on the same episodes."""
+    mine, theirs = tabulate(truth, whole, subject[1]), tabulate(truth, whole, reference[1])
+    return Comparison(
+        subject=subject[0],
+        reference=reference[0],
+        sample=whole,
+        mae_gain=_paired(theirs, mine, _mean_error, _GAIN, seed),
+        key_accuracy_gain=_paired(mine, theirs, _share("right"), Bounds(-1.0, 1.0), seed),
+    )
 
 
-def _certain(bootstrap: Bootstrap, table: Table, figure: Figure, bounds: Bounds, method: Method) -> Estimate:
-    estimate = bootstrap.estimate(table, figure, bounds, method)
-    assert estimate is not None  # bounded figures of finite frames are always defined
-    return estimate
+def _paired(more: Table, less: Table, figure: Figure, bounds: Bounds, seed: int) -> Estimate:
+    """The figure of one table minus that of the other, over the same episodes."""
+    both = {f"0{name}": rows for name, rows in more.items()} | {f"1{name}": rows for name, rows in less.items()}
+
+    def of(which: str, sums: Table) -> Table:
+        return {name[1:]: rows for name, rows in sums.items() if name[0] == which}
+
+    found = Bootstrap(len(more["frames"]), seed=seed).estimate(
+        both, lambda sums: figure(of("0", sums)) - figure(of("1", sums)), bounds, "paired-bootstrap-by-episode"
+    )
+    assert found is not None  # bounded figures of finite frames are always defined
+    return found

@@ -1,8 +1,8 @@
-"""Frames with the operator's key and the policy's drawn in."""
+"""Frames with the operator's key and the policy's drawn in, and what in them mattered to the policy."""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,14 @@ from components.contracts import ACTION_LIMIT
 from components.datasets import EpisodeFrames
 from components.episodes import key_of
 
-from ._metrics import Actions
+from ._truth import Actions
 
 FRAMES = 10
+Place = tuple[int, int]
+"""Index of an episode of the split, and of a frame in it."""
 _WIDTH = 320
+_QUALITY = 80
+_DARK = 0.18
 _TRUE, _PREDICTED = (255, 255, 255), (255, 176, 59)
 
 
@@ -25,7 +29,9 @@ class Picture:
     """One frame of the page."""
 
     image: str
-    """PNG as a data URI."""
+    """WebP as a data URI."""
+    mattered: str | None
+    """The same frame, dark where it did not matter; None where that was not measured."""
     pressed: str
     predicted: str
     right: bool
@@ -38,21 +44,40 @@ def label(action: NDArray[np.float32], *, keys: bool) -> str:
     return key if key is not None else " ".join(f"{value:+.2f}" for value in action)
 
 
-def draw_frames(
-    episodes: Sequence[EpisodeFrames], predicted: Sequence[Actions], *, keys: bool, within: float, seed: int
-) -> list[Picture]:
+def chosen_frames(episodes: Sequence[EpisodeFrames], *, seed: int) -> list[Place]:
     """Ten frames drawn at random, right or wrong, from all frames after frame 0; in the order of the split."""
     places = [(e, t) for e, item in enumerate(episodes) for t in range(1, len(item.frames))]
     rng = np.random.default_rng([seed, len(places)])
-    chosen = sorted(rng.choice(len(places), size=min(FRAMES, len(places)), replace=False).tolist())
+    return [places[index] for index in sorted(rng.choice(len(places), min(FRAMES, len(places)), replace=False))]
+
+
+def draw_frames(
+    episodes: Sequence[EpisodeFrames],
+    predicted: Sequence[Actions],
+    saliency: Mapping[Place, NDArray[np.floating]],
+    *,
+    keys: bool,
+    within: float,
+    seed: int,
+) -> list[Picture]:
+    """The chosen frames.
+
+    Args:
+        saliency: (rows, columns) of a chosen frame: how much each part of it mattered, of any scale.
+        keys: actions are key presses.
+        within: a continuous action is right when no axis is farther off.
+        seed: of the choice.
+    """
     pictures = []
-    for episode, step in (places[index] for index in chosen):
+    for place in chosen_frames(episodes, seed=seed):
+        episode, step = place
         item = episodes[episode]
         true, guess = item.actions[step], predicted[episode][step]
         pressed, told = label(true, keys=keys), label(guess, keys=keys)
         pictures.append(
             Picture(
                 image=_draw(item.frames[step], [(true, _TRUE, pressed), (guess, _PREDICTED, told)]),
+                mattered=_spotlight(item.frames[step], saliency[place]) if place in saliency else None,
                 pressed=pressed,
                 predicted=told,
                 right=bool(pressed == told if keys else np.abs(true - guess).max() <= within),
@@ -62,9 +87,13 @@ def draw_frames(
     return pictures
 
 
-def _draw(frame: NDArray[np.uint8], marks: Sequence[tuple[NDArray[np.float32], tuple[int, int, int], str]]) -> str:
+def _enlarged(frame: NDArray[np.uint8]) -> Image.Image:
     height, width = frame.shape[:2]
-    image = Image.fromarray(frame).resize((_WIDTH, round(_WIDTH * height / width)), Image.Resampling.NEAREST)
+    return Image.fromarray(frame).resize((_WIDTH, round(_WIDTH * height / width)), Image.Resampling.NEAREST)
+
+
+def _draw(frame: NDArray[np.uint8], marks: Sequence[tuple[NDArray[np.float32], tuple[int, int, int], str]]) -> str:
+    image = _enlarged(frame)
     canvas = ImageDraw.Draw(image)
     font = ImageFont.load_default(size=28)
     for index, (action, colour, text) in enumerate(marks):
@@ -73,9 +102,23 @@ def _draw(frame: NDArray[np.uint8], marks: Sequence[tuple[NDArray[np.float32], t
         canvas.text(
             (middle[0], image.height - 4), text, font=font, fill=colour, anchor="mb", stroke_width=3, stroke_fill=0
         )
+    return _webp(image)
+
+
+def _spotlight(frame: NDArray[np.uint8], saliency: NDArray[np.floating]) -> str:
+    """Full light where it mattered most. A frame in which nothing mattered is dark all over."""
+    image = _enlarged(frame)
+    most = float(saliency.max())
+    share = np.clip(saliency / most, 0, 1) if most > 0 else np.zeros_like(saliency)
+    light = Image.fromarray(np.asarray(255 * (_DARK + (1 - _DARK) * share), np.uint8))
+    smooth = np.asarray(light.resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
+    return _webp(Image.fromarray(np.asarray(np.asarray(image) * smooth[..., None], np.uint8)))
+
+
+def _webp(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, "WEBP", quality=_QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _arrow(

@@ -7,21 +7,28 @@ import pytest
 
 from components.contracts import (
     AXES,
+    BLIND,
+    Ensemble,
     EpochMetrics,
+    EvaluationInputs,
     EvaluationReport,
+    FrameSample,
+    LeakCheck,
     Lineage,
     ObjectRef,
     PolicySpec,
     TrainedPolicy,
     TrialOutcome,
+    TrialPlan,
 )
 from components.datasets import EpisodeFrames
 from components.episodes import KEYS, instruction_for
 from components.evaluation._ablations import ablate
 from components.evaluation._baselines import fit_medians, predict_baselines
-from components.evaluation._closed_loop import summarise
-from components.evaluation._metrics import Truth, compare, score
+from components.evaluation._metrics import compare, measure
 from components.evaluation._page import Material, render
+from components.evaluation._pairs import pair
+from components.evaluation._truth import Truth
 
 _PRESSES = {"left": ("W", "Q", "A"), "right": ("W", "E", "D")}
 SHA = "a" * 64
@@ -76,45 +83,57 @@ class World:
             self.keys,
         )
 
+    @property
+    def whole(self):
+        return FrameSample(dataset=SHA, simulated=False, axes=self.axes)
+
+    def inputs(self, **changes):
+        fields = {"members": (MEMBER,), "ensemble": ENSEMBLE, "trials": None, "seed": 0}
+        return EvaluationInputs(**(fields | changes))
+
     def report(self, **changes):
-        truth = self.truth
+        truth, whole = self.truth, self.whole
         did = {name: drive(self.episodes) for name, drive in self.drivers.items()}
         did |= predict_baselines(fit_medians(self.training), self.episodes)
-        roles = {"ensemble": "ensemble", "mlp": "member"}
         outcomes = changes.pop("outcomes", ())
+        driven = self.closed_loop(outcomes)
         fields = {
             "subject": "ensemble",
-            "subject_digest": SHA,
+            "subject_digest": ENSEMBLE.digest(),
             "dataset": SHA,
             "frames": len(truth.owner),
             "episodes": len(self.episodes),
             "axes": self.axes,
             "constant_axes": tuple(axis for axis in AXES if axis not in self.axes),
-            "scores": tuple(
-                score(name, roles.get(name, "baseline"), truth, item, seed=0) for name, item in did.items()
-            ),
+            "metrics": (*measure(truth, whole, did, seed=0), *driven["metrics"]),
             "comparisons": tuple(
-                compare(truth, ("ensemble", did["ensemble"]), (name, item), seed=0)
+                compare(truth, whole, ("ensemble", did["ensemble"]), (name, item), seed=0)
                 for name, item in did.items()
                 if name != "ensemble"
             ),
-            "ablations": ablate(truth, self.episodes, did["ensemble"], self.drivers["ensemble"], seed=0),
-            "closed_loop": self.closed_loop(outcomes),
+            "leaks": LeakCheck(test_episodes=len(self.episodes), other_episodes=len(self.training), leaks=()),
+            "ablations": ablate(truth, whole, self.episodes, did["ensemble"], self.drivers["ensemble"], seed=0),
+            "paired_trials": driven["paired_trials"],
             "trials": REF if outcomes else None,
-            "curves": {"mlp": CURVE},
-            "html": None,
+            "inputs": self.inputs(trials=TrialPlan(margin=0.49, shift_rooms=0) if outcomes else None),
             "lineage": LINEAGE,
         }
         return EvaluationReport(**(fields | changes))
 
     @staticmethod
     def closed_loop(outcomes):
-        roles = {"ensemble": "subject", "expert": "expert", "straight-ahead": "straight-ahead"}
-        return tuple(
-            summarise(name, role, [item for item in outcomes if item.policy == name], seed=0)
-            for name, role in roles.items()
-            if outcomes
-        )
+        from components.evaluation._closed_loop import room_metrics
+
+        names = list(dict.fromkeys(item.policy for item in outcomes))
+        by_driver = {name: [item for item in outcomes if item.policy == name] for name in names}
+        if not names:
+            return {"metrics": (), "paired_trials": ()}
+        return {
+            "metrics": room_metrics(by_driver, seed=0, stop_early=False),
+            "paired_trials": tuple(
+                pair(by_driver["ensemble"], by_driver[name], stop_early=False) for name in names if name != "ensemble"
+            ),
+        }
 
     def page(self, report, outcomes=()):
         predicted = self.drivers["ensemble"](self.episodes)
@@ -132,14 +151,17 @@ MEMBER = TrainedPolicy(
 )  # fmt: skip
 
 
-def trials(policies=("ensemble", "expert", "straight-ahead"), rooms=4):
-    """Outcomes in which the expert always succeeds, the ensemble every second time, straight ahead never."""
+ENSEMBLE = Ensemble(members=(MEMBER,), weights=(1.0,), dataset=SHA, validation_loss=0.2, validation_loss_held_out=0.25)
+
+
+def trials(policies=("ensemble", BLIND, "straight-ahead", "expert"), rooms=8):
+    """Outcomes in which the expert always succeeds, the ensemble every second time, the others never."""
     scenarios = ("1box_vert_left", "1box_vert_right", "2box_hori_left", "2box_hori_right")
     return tuple(
         TrialOutcome(
             policy=policy, scenario=scenarios[room % 4], seed=10**9 + room, success=good, reached=True, right_side=good,
-            collided=not good, spl=0.8 if good else 0.0, steps=12, duration_s=3.6,
-            path=tuple((0.23 * step, 0.1 * step * (policy != "straight-ahead")) for step in range(1, 13)),
+            collided=not good, spl=0.8 if good else 0.0, steps=12, duration_s=3.6, distance_m=2.8,
+            path=tuple((0.23 * step, 0.1 * step * (policy != "straight-ahead"), 0.0) for step in range(1, 13)),
         )
         for policy in policies
         for room in range(rooms)

@@ -83,7 +83,7 @@ class FrameSample(Frozen):
     scenario: str | None = None
     """Episodes of this scenario alone."""
     frame: Annotated[int, Field(ge=0)] | None = None
-    """This frame of each episode alone."""
+    """This frame of each episode alone; frame 0 has the protocol `first-frame`."""
 
     @model_validator(mode="after")
     def _frame_zero_is_no_evidence(self) -> "FrameSample":

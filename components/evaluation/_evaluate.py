@@ -30,6 +30,7 @@ from components.storage import ObjectStore, put_once
 
 from ._ablations import ablate
 from ._baselines import fit_medians, predict_baselines
+from ._calibration import calibrate
 from ._closed_loop import NOT_DRIVEN, Subject, drive
 from ._leaks import check_leaks
 from ._metrics import compare, measure
@@ -87,6 +88,7 @@ def evaluate(
     predicted = {name: predict(store, policy, episodes) for name, policy in policies.items()}
     actions = {name: [item.actions for item in did] for name, did in predicted.items()}
     actions |= predict_baselines(medians, episodes)
+    forecasts, reliability = calibrate(truth, whole, predicted, training, episodes, seed=seed)
     loop = NOT_DRIVEN
     if trials and sources == ("simulated",):
         driving = {name: policies[name] for name in (subject, INCUMBENT) if name in policies}
@@ -102,7 +104,7 @@ def evaluate(
         episodes=len(episodes),
         axes=truth.axes,
         constant_axes=tuple(axis for axis in AXES if axis not in truth.axes),
-        metrics=(*measure(truth, whole, actions, seed=seed), *loop.metrics),
+        metrics=(*measure(truth, whole, actions, seed=seed), *forecasts, *loop.metrics),
         comparisons=tuple(
             compare(truth, whole, (subject, actions[subject]), (name, did), seed=seed)
             for name, did in actions.items()
@@ -117,6 +119,7 @@ def evaluate(
             lambda altered: [item.actions for item in predict(store, policies[subject], altered)],
             seed=seed,
         ),
+        reliability=reliability,
         paired_trials=loop.pairs,
         shifts=loop.shifts,
         trials=_keep_trials(store, loop.outcomes),

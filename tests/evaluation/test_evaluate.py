@@ -9,15 +9,17 @@ import torch
 
 from components.contracts import (
     BASELINES,
+    BLIND,
+    UNSHIFTED,
     DatasetSpec,
     Ensemble,
     EpisodeRecord,
-    EvaluationReport,
     Lineage,
     TrainedPolicy,
     TrialOutcome,
+    TrialPlan,
 )
-from components.contracts.errors import EvidenceError
+from components.contracts.errors import EvidenceError, InvalidDocumentError
 from components.datasets import build_dataset, load_split
 from components.episodes import (
     KEYS,
@@ -29,9 +31,10 @@ from components.episodes import (
     measure,
     read_episode,
 )
-from components.evaluation import evaluate, fit_medians
+from components.evaluation import evaluate, fit_medians, open_report
 from components.evaluation._closed_loop import drive
 from components.policies import build_module, recipes, save_weights
+from components.simulation import SHIFTS
 from components.storage import FolderStore, fetch
 
 FRAMES = 6
@@ -85,37 +88,46 @@ def made(tmp_path_factory):
     return store, dataset, members, ensemble
 
 
-def test_evaluation_of_simulated_data_measures_everything_and_keeps_the_page(made):
+SHORT = TrialPlan(margin=0.49, shift_rooms=2)
+SIX = {
+    "blank-images", "shuffled-images", "frozen-images",
+    "swapped-instruction", "blank-instruction", "paraphrased-instruction",
+}  # fmt: skip
+
+
+def test_evaluation_of_simulated_data_measures_everything_and_keeps_report_and_page(made):
     store, dataset, members, ensemble = made
     told = []
     report = evaluate(
-        store, dataset, members, ensemble, closed_loop_trials=2, incumbent=members[0], workers=1,
+        store, dataset, members, ensemble, trials=SHORT, incumbent=members[0], workers=1,
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
     assert {score.name for score in report.scores} == {"one", "other", "ensemble", "incumbent", *BASELINES}
     assert report.episodes == len(load_split(store, dataset, "test"))
     assert report.frames == report.episodes * (FRAMES - 1)
     assert (report.axes, report.constant_axes) == (dataset.axes, ())
-    assert {item.name for item in report.ablations} == {"blank-images", "shuffled-images", "swapped-instruction"}
+    assert {item.name for item in report.ablations} == SIX
     assert [(item.name, item.role) for item in report.closed_loop] == [
-        ("ensemble", "subject"), ("incumbent", "incumbent"), ("median-per-step-and-scenario", "baseline"),
+        ("ensemble", "subject"), ("incumbent", "incumbent"), (BLIND, "baseline"),
         ("straight-ahead", "straight-ahead"), ("expert", "expert"),
     ]  # fmt: skip
-    assert {item.success.n for item in report.closed_loop} == {2}
+    assert {item.success.n for item in report.closed_loop} == {SHORT.rooms}
     assert report.sources == ("simulated",)
-    assert told[-1] == (10, 10)
+    assert told[-1][0] == told[-1][1]
+    assert {item.shift for item in report.shifts} == {shift.name for shift in SHIFTS}
+    assert report.leaks.test_episodes == report.episodes
+    assert {item.policy for item in report.reliability} >= {"one", "other", "ensemble"}
+    assert report.find("brier") is not None
+    assert report.disagreement is not None
     outcomes = [TrialOutcome.parse(line, source="trials") for line in fetch(store, report.trials).splitlines()]
-    assert len(outcomes) == 10
-    assert len({(item.scenario, item.seed) for item in outcomes}) == 2
-    page = fetch(store, report.html).decode()
-    assert report.html.uri == f"s3://reports/evaluations/{report.html.sha256}/report.html"
-    assert "ensemble" in page
-    assert EvaluationReport.parse(report.canonical_json(), source="report") == report
+    assert len({item.room for item in outcomes if item.shift == UNSHIFTED}) == SHORT.rooms
+    assert open_report(store, report.digest()[:12]) == open_report(store) == report
+    assert "ensemble" in store.get("reports", report.page_key).decode()
 
 
 def test_evaluation_twice_gives_one_report(made):
     store, dataset, members, ensemble = made
-    once, again = (evaluate(store, dataset, members, ensemble, closed_loop_trials=0, seed=3) for _ in range(2))
+    once, again = (evaluate(store, dataset, members, ensemble, trials=None, seed=3) for _ in range(2))
     assert once == again
     assert once.closed_loop == ()
     assert once.trials is None
@@ -124,16 +136,20 @@ def test_evaluation_twice_gives_one_report(made):
 def test_trials_in_other_processes_give_the_same_trials(made):
     store, dataset, _, ensemble = made
     medians = fit_medians(load_split(store, dataset, "train"))
+    plan = TrialPlan(margin=0.49, shift_rooms=0)
     here, there = (
-        drive(store, {"ensemble": ensemble}, medians, trials=2, seed=0, workers=workers, progress=None)
+        drive(
+            store, {"ensemble": ensemble}, medians, subject="ensemble", plan=plan, seed=0, workers=workers,
+            progress=None,
+        )
         for workers in (1, 2)
-    )
+    )  # fmt: skip
     assert here == there
 
 
 def test_member_as_subject_is_compared_with_the_ensemble(made):
     store, dataset, members, ensemble = made
-    report = evaluate(store, dataset, members, ensemble, subject="other", closed_loop_trials=0)
+    report = evaluate(store, dataset, members, ensemble, subject="other", trials=None)
     assert report.subject_digest == members[1].digest()
     assert {item.reference for item in report.comparisons} == {"one", "ensemble", *BASELINES}
 
@@ -144,9 +160,31 @@ def test_data_of_unknown_origin_is_not_driven_in_simulation(made, tmp_path):
     for bucket in ("datasets", "models"):
         for info in store.list(bucket):
             bare.put(bucket, info.key, store.get(bucket, info.key))
-    report = evaluate(bare, dataset, members, ensemble, closed_loop_trials=2)
+    report = evaluate(bare, dataset, members, ensemble, trials=SHORT)
     assert report.sources == ()
     assert report.closed_loop == ()
+
+
+def test_altered_report_is_refused(made):
+    store, dataset, members, ensemble = made
+    report = evaluate(store, dataset, members, ensemble, trials=None, seed=4)
+    key = report.page_key.replace(".html", ".json")
+    better = report.canonical_json().replace(b'"seed":4', b'"seed":5', 1)
+    store.put("reports", key, better)
+    with pytest.raises(InvalidDocumentError, match="it was altered"):
+        open_report(store, report.digest())
+    store.remove("reports", key)
+
+
+@pytest.mark.parametrize(("wanted", "says"), [("../x", "first digits"), ("ffff", "no report"), ("", "first digits")])
+def test_report_that_is_not_there_is_refused(made, wanted, says):
+    with pytest.raises(EvidenceError, match=says):
+        open_report(made[0], wanted)
+
+
+def test_store_without_reports_says_what_makes_one(tmp_path):
+    with pytest.raises(EvidenceError, match="train-and-promote"):
+        open_report(FolderStore(tmp_path))
 
 
 def test_subject_that_is_no_policy_is_refused(made):

@@ -8,7 +8,6 @@ from components.contracts import (
     Estimate,
     EvaluationReport,
     IngestSummary,
-    ObjectRef,
     PromotionDecision,
     RolloutState,
     RunSummary,
@@ -28,8 +27,7 @@ def show_report(report: EvaluationReport) -> None:
         for score in sorted(report.scores, key=lambda score: score.mae.value)
     ]
     create_table_artifact(table=rows, key="leaderboard", description=f"Test split of dataset {report.dataset[:12]}")
-    if report.html:
-        create_link_artifact(link=_url(report.html), key="evaluation-report", link_text="Evaluation report")
+    create_link_artifact(link=_url(report.page_key), key="evaluation-report", link_text="Evaluation report")
 
 
 def show_checks(report: CheckReport) -> None:
@@ -40,9 +38,9 @@ def show_checks(report: CheckReport) -> None:
     judged_by = f", judged by rules {report.rules[:12]}" if report.rules else ""
     create_table_artifact(table=rows, key="check-findings", description=f"{report.episodes} episodes{judged_by}")
     page = checks.keep_trend(storage.connect(Settings()))
-    create_link_artifact(link=_url(page), key="check-trend", link_text="Checks: all batches")
+    create_link_artifact(link=_url(page.key), key="check-trend", link_text="Checks: all batches")
     if report.data_docs:
-        create_link_artifact(link=_url(report.data_docs), key="data-docs", link_text="Data Docs")
+        create_link_artifact(link=_url(report.data_docs.key), key="data-docs", link_text="Data Docs")
 
 
 def show_name_conflicts(summary: IngestSummary) -> None:
@@ -59,10 +57,15 @@ def show_name_conflicts(summary: IngestSummary) -> None:
 
 
 def show_decision(decision: PromotionDecision) -> None:
-    """The gate's rules, one a row."""
-    rows = [{"rule": rule.rule, "passed": rule.passed, "evidence": rule.evidence} for rule in decision.rules]
+    """The gate's rules, one a row; what was broken comes first."""
+    rows = [
+        {"rule": rule.rule, "passed": rule.passed, "figure": rule.figure, "needs": rule.needs,
+         "evidence": rule.evidence, "helps": rule.helps}
+        for rule in sorted(decision.rules, key=lambda rule: rule.passed)
+    ]  # fmt: skip
     verdict = "promote" if decision.promote else "refuse"
-    create_table_artifact(table=rows, key="gate", description=f"{verdict} package {decision.package[:12]}")
+    told = "".join(f"\n- {note}" for note in decision.notes)
+    create_table_artifact(table=rows, key="gate", description=f"{verdict} package {decision.package[:12]}{told}")
 
 
 def show_rollouts(states: list[RolloutState]) -> None:
@@ -81,9 +84,9 @@ def keep_ingest(summary: IngestSummary) -> None:
     storage.connect(Settings()).put("models", "runs/latest-ingest.json", summary.canonical_json())
 
 
-def _url(page: ObjectRef) -> str:
+def _url(key: str) -> str:
     settings = Settings()
-    return storage.page_url(settings, storage.connect(settings), page.key)
+    return storage.page_url(settings, storage.connect(settings), key)
 
 
 def _words(estimate: Estimate) -> str:

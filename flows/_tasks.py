@@ -209,7 +209,12 @@ def find_incumbent() -> Incumbent | None:
     """The promoted policy and its evidence; None before the first promotion."""
     from components import promotion
 
-    return promotion.find_incumbent(storage.connect(Settings()))
+    incumbent = promotion.find_incumbent(storage.connect(Settings()))
+    if incumbent and incumbent.report is None:
+        _LOG.warning(
+            "the report of %s is of an older Drover and counts no more: it is evaluated anew", incumbent.release.name
+        )
+    return incumbent
 
 
 @door("evaluate", minutes=240)
@@ -222,12 +227,11 @@ def evaluate(
 ) -> EvaluationReport:
     """Open loop on the test split, and closed loop where the robot can be simulated.
 
-    An incumbent that sees other frames drives another kind of robot: it is not scored, and the gate says so.
+    An incumbent that sees other frames drives another kind of robot: it is not scored, and the gate refuses for it.
     """
     from components import evaluation
 
     comparable = incumbent and incumbent.ensemble.members[0].spec.frame == dataset.spec.frame
-
     with Progress("closed loop") as progress:
         return evaluation.evaluate(
             storage.connect(Settings()),
@@ -235,7 +239,7 @@ def evaluate(
             [policy for group in members for policy in group.members],
             ensemble,
             incumbent=incumbent.ensemble if incumbent and comparable else None,
-            closed_loop_trials=plan.closed_loop_trials,
+            trials=plan.trials,
             seed=plan.seed,
             progress=progress.count,
         )
@@ -254,9 +258,7 @@ def decide(report: EvaluationReport, package: PolicyPackage, incumbent: Incumben
     """Promote or not, and why."""
     from components import promotion
 
-    if incumbent is None:
-        return promotion.decide(report, package, incumbent=None)
-    return promotion.decide(report, package, incumbent=incumbent.release, incumbent_report=incumbent.report)
+    return promotion.decide(report, package, incumbent=incumbent)
 
 
 @door("release", minutes=30)

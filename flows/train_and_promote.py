@@ -56,7 +56,7 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
     finish = partial(_finish, stages, version, ensemble)
 
     incumbent = tasks.find_incumbent()
-    if incumbent and incumbent.ensemble == ensemble:
+    if incumbent and incumbent.report and incumbent.ensemble == ensemble:
         reason = f"nothing new: dataset {version.version[:12]} and code are those of {incumbent.release.name}"
         return _finish(
             stages, version, ensemble, incumbent.report, incumbent.package, status="nothing-new", reason=reason

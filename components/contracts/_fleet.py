@@ -8,16 +8,31 @@ from pydantic import Field, model_validator
 
 from ._base import Frozen
 from ._episodes import RobotId
+from ._figures import Estimate
 from ._refs import Sha256
 
 
 class RuleOutcome(Frozen):
-    """One rule of the gate."""
+    """One rule of the gate: what it looked at, what it had to find, what it found."""
 
     rule: str
     passed: bool
+    figure: str
+    """Where the evidence stands, e.g. `comparisons.constant.mae_gain`; the package's begins with `package`."""
+    estimate: Estimate | None = None
+    """The evidence itself; None where it is no estimate, or missing."""
+    needs: str
+    """Of the figure, with the margin, e.g. `low > 0`."""
     evidence: str
-    """The figures that decided, in words."""
+    """What was found, in words."""
+    helps: str = ""
+    """What would help; empty where it passed."""
+
+    @model_validator(mode="after")
+    def _failure_says_what_helps(self) -> "RuleOutcome":
+        if self.passed == bool(self.helps):
+            raise ValueError(f"{self.rule}: expected what helps if and only if it failed, got {self.helps!r}")
+        return self
 
 
 class PromotionDecision(Frozen):
@@ -29,6 +44,14 @@ class PromotionDecision(Frozen):
     """Release that it would replace."""
     promote: bool
     rules: Annotated[tuple[RuleOutcome, ...], Field(min_length=1)]
+    notes: tuple[str, ...] = ()
+    """What informs and does not decide."""
+
+    @model_validator(mode="after")
+    def _every_rule_decides(self) -> "PromotionDecision":
+        if self.promote != all(rule.passed for rule in self.rules):
+            raise ValueError("a package is promoted if and only if every rule passed")
+        return self
 
 
 ReleaseName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]

@@ -1,7 +1,7 @@
 """Gates, the signed release repository (TUF), and rollouts that halt and roll back by themselves.
 
-`decide` says whether a package may go out; `release` signs it and opens its rollout; `advance` takes one step of every
-open rollout by what robots report.
+`decide` says whether a package may go out, by the margins of `GateRules`; `release` signs it and opens its rollout;
+`advance` takes one step of every open rollout by what robots report.
 
 What is not covered: keys in hardware or behind a passphrase, signing ceremonies over several machines, soak by
 operating hours (it is by trials), two advancers at once, and clearing away old metadata, assignments and reports.
@@ -16,14 +16,16 @@ from ._advance import (
     find_incumbent,
     keys_folder,
     open_repository,
-    read_rollout,
     release,
     resume_rollout,
     rollouts,
     start_rollout,
 )
+from ._evidence import Evidence, evidence_of_report, find_evidence, read_rollout
 from ._fleet import Heard, enrol_robot, hear
-from ._gate import decide
+from ._gate import decide, judge
+from ._gate_policy import notes
+from ._gate_rules import GateRules
 from ._keys import WARNING_FILE, KeyRing, make_demo_keys
 from ._repository import ReleaseRepository
 from ._rollout import Step, begin, demanded_success, plan_rollout, read_plan, standing, step
@@ -31,6 +33,8 @@ from ._rotation import rotate_keys
 
 __all__ = [
     "WARNING_FILE",
+    "Evidence",
+    "GateRules",
     "Heard",
     "KeyRing",
     "ReleaseRepository",
@@ -43,11 +47,15 @@ __all__ = [
     "demanded_success",
     "enrol_robot",
     "enrolled_robot",
+    "evidence_of_report",
+    "find_evidence",
     "find_incumbent",
     "fleet",
     "hear",
+    "judge",
     "keys_folder",
     "make_demo_keys",
+    "notes",
     "open_repository",
     "plan_rollout",
     "read_plan",

@@ -7,6 +7,7 @@ What is not covered: two advancers at once; Prefect runs one at a time.
 """
 
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from components.contracts.errors import ObjectNotFoundError, PromotionError
 from components.ingest import fleet
 from components.storage import ObjectStore
 
+from ._evidence import PROMOTED, read_evidence, read_rollout, release_key
 from ._fleet import hear
 from ._keys import make_demo_keys
 from ._repository import ReleaseRepository
@@ -33,7 +35,6 @@ from ._rollout import begin, demanded_success, plan_rollout, step
 
 log = logging.getLogger(__name__)
 
-PROMOTED = "promoted.json"
 _OPEN = ("running", "paused", "halted")
 _LIMIT = 64 * 2**20
 
@@ -53,8 +54,14 @@ def keys_folder(settings: Settings) -> Path:
 
 
 def find_incumbent(store: ObjectStore) -> Incumbent | None:
-    """The promoted release with its package, policy and report; None before the first promotion."""
-    return _evidence(store, PROMOTED)
+    """The promoted release with its package, policy and report; None before the first promotion.
+
+    A report that an older Drover wrote is left out: its policy can be measured anew, its figures count no more.
+
+    Raises:
+        InvalidDocumentError: release, package or policy cannot be read.
+    """
+    return read_evidence(store, PROMOTED)
 
 
 def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
@@ -80,7 +87,7 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
     hardware = tuple(sorted({robot.hardware for robot in robots}))
     signed = repository.publish_release(package, hardware=hardware)
     evidence = Incumbent(release=signed, package=package, ensemble=ensemble, report=report)
-    store.put("models", f"releases/{signed.name}.json", evidence.canonical_json())
+    store.put("models", release_key(signed.name), evidence.canonical_json())
     before = find_incumbent(store)
     proven = next((score.success.low for score in report.closed_loop if score.role == "subject"), 0.0)
     rollout = plan_rollout(
@@ -191,15 +198,6 @@ def rollouts(store: ObjectStore) -> list[RolloutState]:
     ]
 
 
-def read_rollout(store: ObjectStore, deployment: str) -> RolloutState | None:
-    """One rollout; None: no such."""
-    try:
-        document = store.get("models", f"rollouts/{deployment}.json", limit=_LIMIT)
-    except ObjectNotFoundError:
-        return None
-    return RolloutState.parse(document, source=f"models/rollouts/{deployment}.json")
-
-
 def _assign(repository: ReleaseRepository, state: RolloutState, robots: list[str]) -> RolloutState:
     plan = state.plan
     phase = plan.phases[state.phase]
@@ -229,16 +227,8 @@ def _roll_back(store: ObjectStore, repository: ReleaseRepository, state: Rollout
 
 
 def _promote(store: ObjectStore, state: RolloutState) -> None:
-    evidence = _evidence(store, f"releases/{state.plan.release}.json")
-    if evidence:
-        store.put("models", PROMOTED, evidence.canonical_json())
-
-
-def _evidence(store: ObjectStore, key: str) -> Incumbent | None:
-    try:
-        return Incumbent.parse(store.get("models", key, limit=_LIMIT), source=f"models/{key}")
-    except ObjectNotFoundError:
-        return None
+    with suppress(ObjectNotFoundError):  # byte for byte: a report of an older Drover stays what it is
+        store.put("models", PROMOTED, store.get("models", release_key(state.plan.release), limit=_LIMIT))
 
 
 def _release(repository: ReleaseRepository, name: str) -> Release:

@@ -15,17 +15,12 @@ import numpy as np
 import torch
 
 from components.contracts import (
-    AXES,
-    BASELINES,
-    Comparison,
     DatasetSpec,
     DatasetVersion,
     Ensemble,
     EpisodeRecord,
-    Estimate,
     EvaluationReport,
     Lineage,
-    OpenLoopScore,
     PackageManifest,
     PolicyPackage,
     TrainedPolicy,
@@ -44,6 +39,7 @@ from components.episodes import (
 from components.packaging import download_package, package
 from components.policies import build_module, recipes, save_weights
 from components.storage import FolderStore
+from tests.reports import make_report
 
 LEFT = instruction_for("1box_vert_left")
 RIGHT = instruction_for("1box_vert_right")
@@ -149,23 +145,7 @@ def untrained_ensemble(store: FolderStore, dataset: DatasetVersion) -> Ensemble:
 
 def report_on(subject: TrainedPolicy | Ensemble, dataset: DatasetVersion) -> EvaluationReport:
     """A report that a contract accepts; its figures mean nothing."""
-    one = Estimate(value=0.5, low=0.4, high=0.6, n=4, method="bootstrap-by-episode")
-    gain = Estimate(value=0.0, low=-0.1, high=0.1, n=4, method="paired-bootstrap-by-episode")
-
-    def score(name: str, role: str) -> OpenLoopScore:
-        return OpenLoopScore(
-            name=name, role=role, mae=one, mae_by_axis=dict.fromkeys(dataset.axes, one), mae_by_scenario={},
-            key_accuracy=one, macro_f1=one, accuracy_within={}, r2=one, correlation=one,
-        )  # fmt: skip
-
-    role = "ensemble" if isinstance(subject, Ensemble) else "member"
-    return EvaluationReport(
-        subject=subject.name, subject_digest=subject.digest(), dataset=dataset.version, frames=4 * FRAMES, episodes=4,
-        axes=dataset.axes, constant_axes=tuple(axis for axis in AXES if axis not in dataset.axes),
-        scores=(score(subject.name, role), *(score(name, "baseline") for name in BASELINES)),
-        comparisons=tuple(Comparison(subject=subject.name, reference=name, mae_gain=gain) for name in BASELINES),
-        ablations=(), closed_loop=(), trials=None, curves={}, html=None, lineage=LINEAGE,
-    )  # fmt: skip
+    return make_report(subject, dataset=dataset.version, axes=dataset.axes, frames=FRAMES - 1, success=None)
 
 
 def change(folder: Path, *, files: dict[str, bytes] | None = None, **fields: object) -> PackageManifest:

@@ -4,24 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts import UNKNOWN_HARDWARE, Ensemble, PolicySpec, Settings, TrainedPolicy, TrainingPlan
+from components.contracts import UNKNOWN_HARDWARE, Settings, TrainingPlan
 from components.contracts.errors import PromotionError
 from components.ingest import register_robot
 from components.promotion import advance, enrol_robot, find_incumbent, keys_folder, open_repository, release
 from components.storage import FolderStore
 from tests.faults.fleet_world import World
-from tests.promotion.test_gate import DIGEST, REF, make_report
+from tests.reports import DIGEST, make_ensemble, make_report
 
 ROBOTS = ("robot-1", "robot-2", "robot-3")
-
-
-def make_ensemble() -> Ensemble:
-    report = make_report()
-    member = TrainedPolicy(
-        name="one", spec=PolicySpec(recipe="compact", axes=("linear_x",)), vocabulary=(), weights=REF, dataset=DIGEST,
-        curve=(), best_epoch=0, lineage=report.lineage,
-    )  # fmt: skip
-    return Ensemble(members=(member,), weights=(1.0,), dataset=DIGEST, validation_loss=1, validation_loss_held_out=1)
 
 
 @pytest.fixture

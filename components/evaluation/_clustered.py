@@ -18,7 +18,7 @@ def rate_of_frames(hits: Array, weights: Array, owner: NDArray[np.int64], *, see
 
     Args:
         hits: (N,) 0 or 1.
-        weights: (N,) at least 0; frames of weight 0 are not in it.
+        weights: (N,) 0 to 1: how far a frame is in it.
         owner: (N,) the episode of each frame.
 
     Returns:
@@ -36,7 +36,7 @@ def rate_of_frames(hits: Array, weights: Array, owner: NDArray[np.int64], *, see
         table, lambda sums: (sums["hit"] / sums["weight"])[..., 0], RATE, "bootstrap-by-episode"
     )
     assert found is not None  # every episode that is drawn has weight
-    frames = int(inside.sum())
+    frames = max(1, round(float(weights.sum())))
     plain = wilson(min(frames, round(found.value * frames)), frames)
     return found.model_copy(update={"low": min(found.low, plain.low), "high": max(found.high, plain.high)})
 
@@ -57,39 +57,30 @@ def auroc(
         owner: (N,) the episode or room of each frame: the unit that the bootstrap draws, with both classes in it.
 
     Returns:
-        None where one class is empty, or is in most draws.
+        None where one class is empty, or is so in most draws.
     """
     if positive.all() or not positive.any():
         return None
     units, owner = np.unique(owner, return_inverse=True)
-    wins, positives, negatives = _wins_by_unit(scores, positive, owner, len(units))
+    wins = _wins(scores, positive, owner, len(units))
+    positives, negatives = (_sums(mine.astype(float), owner, len(units))[:, 0] for mine in (positive, ~positive))
 
     def figure(sums: Table) -> Array:
         drawn = sums["drawn"]
-        pairs = (drawn @ positives) * (drawn @ negatives)
-        return np.asarray(np.einsum("...i,ij,...j->...", drawn, wins, drawn, optimize=True) / pairs)
+        return np.asarray(((drawn @ wins) * drawn).sum(axis=-1) / ((drawn @ positives) * (drawn @ negatives)))
 
     # Pairs are of two units each, so a draw is no weighted sum of rows; how often it drew each unit is one.
-    return Bootstrap(len(units), seed=seed).estimate(
-        {"drawn": np.eye(len(units))}, figure, RATE, "bootstrap-by-episode"
-    )
+    return Bootstrap(len(units), seed=seed).estimate({"drawn": np.eye(len(units))}, figure, RATE, method)
 
 
-def _wins_by_unit(
-    scores: Array, positive: NDArray[np.bool_], owner: NDArray[np.int64], units: int
-) -> tuple[Array, Array, Array]:
-    """(units, units): over pairs of a positive frame of i and a negative one of j, how many the positive wins; and how
-    many positive and negative frames each unit has."""
-    wins = np.zeros((units, units))
-    ranked = [np.sort(scores[(owner == unit) & ~positive]) for unit in range(units)]
+def _wins(scores: Array, positive: NDArray[np.bool_], owner: NDArray[np.int64], units: int) -> Array:
+    """(units, units): of the pairs of a positive frame of i and a negative one of j, how many the positive wins."""
+    low, whose, wins = scores[~positive], owner[~positive], np.zeros((units, units))
     for mine in range(units):
-        high = scores[(owner == mine) & positive]
-        if len(high):
-            wins[mine] = [
-                (np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")).sum() / 2 for low in ranked
-            ]
-    counts = [_sums(chosen.astype(float), owner, units)[:, 0] for chosen in (positive, ~positive)]
-    return wins, counts[0], counts[1]
+        high = scores[(owner == mine) & positive][:, None]
+        won = (high > low).sum(axis=0) + (high == low).sum(axis=0) / 2
+        wins[mine] = np.bincount(whose, weights=won, minlength=units)
+    return wins
 
 
 def _sums(values: Array, owner: NDArray[np.int64], units: int) -> Array:

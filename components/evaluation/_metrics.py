@@ -101,6 +101,12 @@ def _per_frame(truth: Truth, sample: FrameSample, predicted: Sequence[Actions]) 
     }  # fmt: skip
 
 
+def right_frames(truth: Truth, sample: FrameSample, predicted: Sequence[Actions]) -> NDArray[np.bool_]:
+    """(N,): the frames after frame 0 that `key-accuracy` counts as right."""
+    rows = _per_frame(truth, sample, predicted)["right"]
+    return np.asarray(rows[truth.steps > 0, 0] > 0)
+
+
 def _by_episode(rows: Table, owners: NDArray[np.int64], counted: NDArray[np.bool_]) -> Table:
     """(M, k) frames -> (n, k): sums over the counted frames of each episode that has some."""
     starts = np.flatnonzero(np.diff(owners[counted], prepend=-1))

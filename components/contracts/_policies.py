@@ -1,6 +1,7 @@
 """Policies: what to train, and what training gave."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
@@ -27,6 +28,20 @@ class Policy(Protocol):
 
     def act(self, image: "NDArray[np.uint8]") -> "NDArray[np.float32]":
         """(H, W, 3) uint8 RGB as the camera gives it -> (3,) float32: m/s, m/s, rad/s."""
+
+
+@runtime_checkable
+class PolicyBatch(Protocol):
+    """The same at several wheels at once: each answers its own frames, whatever the others are shown."""
+
+    batch: int
+    """Episodes side by side, at most."""
+
+    def reset(self, instructions: Sequence[str]) -> None:
+        """Begin as many episodes."""
+
+    def act(self, images: "Sequence[NDArray[np.uint8]]") -> "NDArray[np.float32]":
+        """One (H, W, 3) uint8 RGB an episode, in the order of `reset` -> (episodes, 3) float32."""
 
 
 class TrainingSpec(Frozen):

@@ -1,7 +1,7 @@
 """Policies as torch modules: backbone, instruction encoder, heads, ensembles; recipes; running them.
 
 `recipes.compact_lstm(axes)` -> PolicySpec -> `build_module`; training gives a TrainedPolicy -> `load_module`,
-`predict` (recorded episodes), `driver` (frame by frame).
+`predict` (recorded episodes), `driver` (frame by frame), `TorchDrivers` (the same at several wheels at once).
 
 What is not covered: word order in instructions (the encoder sees which words are there), pretrained backbones, GPUs,
 and any path to a robot: robots run what `packaging` exports from StepModule's `encode` and `step`.
@@ -10,7 +10,7 @@ and any path to a robot: robots run what `packaging` exports from StepModule's `
 from . import recipes
 from ._compact import normalise
 from ._module import EnsembleModule, PolicyModule, StepModule, build_module
-from ._predict import Predictions, TorchDriver, driver, predict, predict_with
+from ._predict import Predictions, TorchDriver, TorchDrivers, driver, predict, predict_with
 from ._weights import load_module, save_weights
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Predictions",
     "StepModule",
     "TorchDriver",
+    "TorchDrivers",
     "build_module",
     "driver",
     "load_module",

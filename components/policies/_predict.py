@@ -1,6 +1,7 @@
 """Policies run: over recorded episodes, and frame by frame as a robot would."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from components.contracts import Ensemble, TrainedPolicy
 from components.contracts.errors import PolicyError
 from components.datasets import EpisodeFrames
-from components.episodes import resize_frame, tokenize
+from components.episodes import MAX_TOKENS, resize_frame, tokenize
 from components.storage import ObjectStore
 
 from ._module import StepModule
@@ -112,6 +113,62 @@ class TorchDriver:
             actions, _, *state = self._module.step(self._module.encode(frame), self._tokens, *self._state)
         self._state = tuple(state)
         return actions[0].numpy()  # type: ignore[no-any-return]
+
+
+class TorchDrivers:
+    """The same at several wheels at once: see contracts.PolicyBatch.
+
+    An episode's actions are the same to the bit, whatever drives beside it and however many do: all arithmetic is on
+    one thread, on batches of one size. From TorchDriver's they may differ by rounding.
+
+    Args:
+        module: the policy.
+        batch: episodes side by side, at most.
+    """
+
+    def __init__(self, module: StepModule, batch: int = 8) -> None:
+        self._module, self.batch = module.eval(), batch
+        self.reset([])
+
+    def reset(self, instructions: Sequence[str]) -> None:
+        """Begin as many episodes: memories are zero.
+
+        Raises:
+            PolicyError: more than `batch`.
+        """
+        if len(instructions) > self.batch:
+            raise PolicyError(f"expected at most {self.batch} episodes at once, got {len(instructions)}; raise `batch`")
+        tokens = np.zeros((self.batch, MAX_TOKENS), np.int64)
+        for row, instruction in zip(tokens, instructions, strict=False):
+            row[:] = tokenize(instruction, self._module.vocabulary)
+        self._tokens = torch.from_numpy(tokens)
+        self._state = self._module.initial_state(self.batch)
+
+    def act(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """(H, W, 3) uint8 RGB of any size, one an episode -> (episodes, 3) float32: m/s, m/s, rad/s."""
+        frame = self._module.frame
+        frames = np.zeros((self.batch, frame.height, frame.width, 3), np.uint8)
+        for row, image in zip(frames, images, strict=False):
+            row[:] = resize_frame(image, frame)
+        with _one_thread(), torch.inference_mode():
+            features = self._module.encode(torch.from_numpy(frames))
+            actions, _, *state = self._module.step(features, self._tokens, *self._state)
+        self._state = tuple(state)
+        return actions[: len(images)].numpy()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """More would add up in another order."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def driver(store: ObjectStore, subject: TrainedPolicy | Ensemble) -> TorchDriver:

@@ -13,20 +13,62 @@ place, the boxes' and their sizes are drawn from narrow ranges, and the room is 
 from ._bad_episodes import BAD_EPISODES, plant_bad_episodes, write_bad_episodes
 from ._benchmark import camera_rate
 from ._body import REACH, ROBOT_RADIUS, Body, Motion, Outcome
-from ._camera import CAMERA_HEIGHT, CAMERA_WIDTH, RENDERER, Camera, warm_up
+from ._camera import CAMERA_HEIGHT, CAMERA_WIDTH, RENDERER, Camera, Mount, warm_up
 from ._demonstration import PRESSES, Demonstration, DrivenFrame
 from ._expert import Expert, shortest_path
 from ._fleet import FleetEvent, FleetReport, simulate_fleet
 from ._on_trial import drive_package
 from ._plan import EPISODES_A_SESSION, PlannedEpisode, plan_fleet
 from ._scenario import POSITIONS, ROOM, Box, Look, Scenario, sample_scenario
-from ._trials import MAX_PRESSES, Room, drive_trials, run_trials, trial_camera, trial_rooms
+from ._shifts import NO_SHIFT, SHIFTS, Shift, shift_named
+from ._track import SIMULATOR, Driver, Track
+from ._trials import MAX_PRESSES, Recital, Room, drive_trials, trial_camera, trial_rooms
 
 __all__ = [
-    "BAD_EPISODES", "CAMERA_HEIGHT", "CAMERA_WIDTH", "EPISODES_A_SESSION", "MAX_PRESSES", "POSITIONS", "PRESSES",
-    "REACH", "RENDERER", "ROBOT_RADIUS", "ROOM",
-    "Body", "Box", "Camera", "Demonstration", "DrivenFrame", "Expert", "FleetEvent", "FleetReport", "Look", "Motion",
-    "Outcome", "PlannedEpisode", "Room", "Scenario",
-    "camera_rate", "drive_package", "drive_trials", "plan_fleet", "plant_bad_episodes", "run_trials", "sample_scenario",
-    "shortest_path", "simulate_fleet", "trial_camera", "trial_rooms", "warm_up", "write_bad_episodes",
+    "BAD_EPISODES",
+    "CAMERA_HEIGHT",
+    "CAMERA_WIDTH",
+    "EPISODES_A_SESSION",
+    "MAX_PRESSES",
+    "NO_SHIFT",
+    "POSITIONS",
+    "PRESSES",
+    "REACH",
+    "RENDERER",
+    "ROBOT_RADIUS",
+    "ROOM",
+    "SHIFTS",
+    "SIMULATOR",
+    "Body",
+    "Box",
+    "Camera",
+    "Demonstration",
+    "DrivenFrame",
+    "Driver",
+    "Expert",
+    "FleetEvent",
+    "FleetReport",
+    "Look",
+    "Motion",
+    "Mount",
+    "Outcome",
+    "PlannedEpisode",
+    "Recital",
+    "Room",
+    "Scenario",
+    "Shift",
+    "Track",
+    "camera_rate",
+    "drive_package",
+    "drive_trials",
+    "plan_fleet",
+    "plant_bad_episodes",
+    "sample_scenario",
+    "shift_named",
+    "shortest_path",
+    "simulate_fleet",
+    "trial_camera",
+    "trial_rooms",
+    "warm_up",
+    "write_bad_episodes",
 ]  # fmt: skip

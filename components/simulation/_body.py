@@ -38,6 +38,14 @@ class Motion:
     slip: float = 0.05
     """Standard deviation of the distance covered, as a share of it."""
 
+    def after(self, pose: tuple[float, float, float], action: ArrayLike) -> tuple[float, float, float]:
+        """Where a press leads from x, y (m), yaw (rad), if nothing slips and nothing is in the way."""
+        share = np.clip(np.asarray(action, dtype=np.float64), -ACTION_LIMIT, ACTION_LIMIT) / ACTION_LIMIT
+        ahead, aside, turn = (share * (self.metres_per_press, self.metres_per_press, self.radians_per_press)).tolist()
+        x, y, yaw = pose
+        cosine, sine = math.cos(yaw), math.sin(yaw)
+        return x + cosine * ahead - sine * aside, y + sine * ahead + cosine * aside, yaw + turn
+
 
 @dataclass(frozen=True)
 class Outcome:

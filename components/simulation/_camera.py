@@ -1,6 +1,7 @@
 """The robot's front camera: a ray caster that needs nothing but pip packages."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any, cast
 
@@ -19,9 +20,20 @@ RENDERER = "numba-raycast-1"
 
 CAMERA_WIDTH, CAMERA_HEIGHT = 1280, 720
 _VERTICAL_FIELD = np.deg2rad(55.0)
-_AHEAD, _ABOVE, _PITCH = 0.14, 0.50, 0.20  # m before the robot's centre, m above the floor, rad downwards
 _NEAR = 0.02
 _SIGNS = tuple(product((-1, 1), repeat=3))
+
+
+@dataclass(frozen=True)
+class Mount:
+    """Where the camera sits on the robot."""
+
+    ahead: float = 0.14
+    """Metres before the robot's centre."""
+    above: float = 0.50
+    """Metres above the floor."""
+    pitch: float = 0.20
+    """Radians downwards."""
 
 
 class Camera:
@@ -32,6 +44,7 @@ class Camera:
         width, height: of the picture. The field of view is the 1280x720 camera's: other aspects are refused.
         samples: rays a pixel along each side, averaged as `episodes.resize_frame` averages pixels.
         threads: rows are shared out among so many.
+        mount: where the camera sits.
 
     Raises:
         ConfigurationError: not the camera's aspect.
@@ -45,6 +58,7 @@ class Camera:
         height: int = CAMERA_HEIGHT,
         samples: int = 1,
         threads: int = 1,
+        mount: Mount | None = None,
     ) -> None:
         if width * CAMERA_HEIGHT != height * CAMERA_WIDTH:
             raise ConfigurationError(
@@ -54,7 +68,7 @@ class Camera:
         self.width, self.height, self._samples = width, height, samples
         self._pixel = 2 * float(np.tan(_VERTICAL_FIELD / 2)) / (height * samples)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self._threads = threads
+        self._threads, self._mount = threads, mount or Mount()
         self._lights = _lights(scenario)
         solids = solids_of(scenario)
         self._solids, self._corners = _pack_solids(solids, self._lights.sun), _corners(solids)
@@ -76,9 +90,10 @@ class Camera:
 
     def _view(self, x: float, y: float, yaw: float) -> View:
         cosine, sine = np.cos(yaw), np.sin(yaw)
-        eye = np.array([x + _AHEAD * cosine, y + _AHEAD * sine, _ABOVE])
+        ahead, pitch = self._mount.ahead, self._mount.pitch
+        eye = np.array([x + ahead * cosine, y + ahead * sine, self._mount.above])
         right = np.array([sine, -cosine, 0.0])
-        forward = np.array([cosine * np.cos(_PITCH), sine * np.cos(_PITCH), -np.sin(_PITCH)])
+        forward = np.array([cosine * np.cos(pitch), sine * np.cos(pitch), -np.sin(pitch)])
         axes = np.stack([right, np.cross(right, forward), forward])
         turns = self._solids.turns
         return View(

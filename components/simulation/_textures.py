@@ -14,6 +14,10 @@ Texture = NDArray[np.float32]
 _FLOOR_PIXELS = 512
 _WALL_PIXELS = 256
 _BOX_PIXELS = 256
+UNSEEN = 16
+"""Added to the kind of a floor or a wall: the same surface, drawn over with what no demonstration has."""
+
+_CHECKS = np.array([[205.0, 60.0, 50.0], [40.0, 70.0, 160.0]])
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, int], pixels: int) -> NDArray[np.float64]:
@@ -34,8 +38,13 @@ def _finish(image: NDArray[np.float64]) -> Texture:
 
 
 def floor_texture(kind: int, rgb: Rgb, rng: np.random.Generator) -> Texture:
-    """Tiles, planks, carpet or concrete (0..3); covers 2 m x 2 m."""
+    """Tiles, planks, carpet or concrete (0..3); covers 2 m x 2 m. With UNSEEN, red and blue checks of 0.25 m."""
     n = _FLOOR_PIXELS
+    if kind >= UNSEEN:
+        floor = floor_texture(kind - UNSEEN, rgb, rng)
+        row, column = np.mgrid[:n, :n] // (n // 8)
+        shade = floor.mean(axis=2, keepdims=True) / floor.mean()
+        return _finish(_CHECKS[(row + column) % 2] * shade)
     colour = np.array(rgb) * 255
     row, column = np.mgrid[:n, :n]
     clouds = _clouds(rng, n)
@@ -58,8 +67,12 @@ def floor_texture(kind: int, rgb: Rgb, rng: np.random.Generator) -> Texture:
 
 
 def wall_texture(kind: int, rgb: Rgb, rng: np.random.Generator) -> Texture:
-    """Plaster, bricks or stripes (0..2); covers 2 m x 2 m."""
+    """Plaster, bricks or stripes (0..2); covers 2 m x 2 m. With UNSEEN, dark spots every 0.25 m."""
     n = _WALL_PIXELS
+    if kind >= UNSEEN:
+        wall = wall_texture(kind - UNSEEN, rgb, rng)
+        row, column = np.mgrid[:n, :n] % (n // 8) - n // 16
+        return np.where((np.hypot(row, column) < n // 24)[..., None], wall * np.float32(0.3), wall)
     row, column = np.mgrid[:n, :n]
     plaster = np.array(rgb) * 255 + _clouds(rng, n) * 4 + rng.normal(size=(n, n, 1)) * 1.5
     if kind == 1:

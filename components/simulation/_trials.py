@@ -1,32 +1,62 @@
-"""Closed loop: a policy drives seeded rooms that no demonstration was recorded in, and its success is counted."""
+"""Closed loop: who drives seeded rooms that no demonstration was recorded in, press by press."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.contracts import FrameSpec, Policy, TrialOutcome
+from components.contracts import FrameSpec, Policy, PolicyBatch, TrialOutcome
 from components.contracts.errors import ConfigurationError
-from components.episodes import KEYS, SCENARIOS, instruction_for
+from components.episodes import KEYS, SCENARIOS
 
 from ._body import Body, Motion
-from ._camera import CAMERA_HEIGHT, CAMERA_WIDTH, Camera, warm_up
+from ._camera import CAMERA_HEIGHT, CAMERA_WIDTH, Camera, Mount
 from ._expert import Expert, shortest_path
 from ._scenario import Scenario, sample_scenario
+from ._shifts import NO_SHIFT, Shift
 
 Reference = Literal["expert", "straight-ahead"]
 Room = tuple[str, int]
 """Scenario and seed: `sample_scenario(*room)`."""
+Pose = tuple[float, float, float]
+Picture = NDArray[np.uint8]
+Action = NDArray[np.float32]
 
 MAX_PRESSES = 24
 _FIRST_TRIAL_SEED = 10**9  # demonstrations' seeds are below: see _fleet.py
 _RAYS_ACROSS = 320
+
+
+@dataclass(frozen=True, eq=False)
+class Recital:
+    """Presses by heart: a driver that never looks, and so needs no camera."""
+
+    presses: Mapping[str, Action]
+    """By scenario: (T, 3), the first is pressed first; after the last the robot stands."""
+
+    def press(self, scenario: str, step: int) -> Action:
+        """The press number `step`, from 0."""
+        known = self.presses[scenario]
+        return known[step] if step < len(known) else KEYS["space"]
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """What is the same for every room of a drive."""
+
+    name: str
+    """Of the driver, for the outcomes."""
+    frame: FrameSpec = field(default_factory=FrameSpec)
+    """Size of the pictures that the driver is shown; of another aspect than the camera's it is shown 1280x720."""
+    shift: Shift = NO_SHIFT
+    max_presses: int = MAX_PRESSES
+    """A trial ends when the cup is reached, when something is touched, or after so many."""
+    motion: Motion = field(default_factory=Motion)
+    """What a press does."""
 
 
 def trial_rooms(trials: int, *, seed: int = 0) -> tuple[Room, ...]:
@@ -41,163 +71,162 @@ def trial_rooms(trials: int, *, seed: int = 0) -> tuple[Room, ...]:
     return tuple((SCENARIOS[index % len(SCENARIOS)], first + index) for index in range(trials))
 
 
-def run_trials(
-    make_policy: Callable[[], Policy] | Reference,
-    *,
-    name: str,
-    rooms: Sequence[Room] | None = None,
-    trials: int = 40,
-    seed: int = 0,
-    workers: int = 2,
-    max_presses: int = MAX_PRESSES,
-    frame: FrameSpec | None = None,
-    motion: Motion | None = None,
-    progress: Callable[[TrialOutcome], None] | None = None,
-) -> list[TrialOutcome]:
-    """Drive every room once. Paired: equal rooms, equal wheel slip, whatever drives.
-
-    Args:
-        make_policy: called once in each process; picklable, e.g. `functools.partial(components.policies.driver, ...)`.
-            Or a reference: `expert` drives by the map, `straight-ahead` presses W.
-        name: of the policy, for the outcomes.
-        rooms: None takes `trial_rooms(trials, seed=seed)`.
-        workers: processes; 1 drives in this one. References always do: they need no camera.
-        max_presses: a trial ends when the cup is reached, when something is touched, or after so many.
-        frame: size of the pictures that the policy is shown; one of another aspect than the camera's is shown 1280x720.
-        motion: what a press does.
-        progress: told of each outcome, in the order of their ends.
-
-    Returns:
-        An outcome a room, in the rooms' order.
-
-    Raises:
-        ConfigurationError: no rooms, no worker, or no press.
-    """
-    rooms = trial_rooms(trials, seed=seed) if rooms is None else tuple(rooms)
-    if not rooms or workers < 1 or max_presses < 1:
-        raise ConfigurationError(f"expected rooms, workers and presses, got {len(rooms)}, {workers} and {max_presses}")
-    settings = _TrialSettings(name, max_presses, frame or FrameSpec(), motion or Motion())
-    told = progress or (lambda outcome: None)
-    workers = min(workers, len(rooms))
-    if isinstance(make_policy, str):
-        return _told([_drive_reference(make_policy, room, settings) for room in rooms], told)
-    if workers == 1:
-        return drive_trials(make_policy(), name=name, rooms=rooms, max_presses=max_presses, frame=settings.frame,
-                            motion=settings.motion, progress=told)  # fmt: skip
-    warm_up()  # so that the processes find the compiled camera
-    with (
-        _single_threaded(),
-        ProcessPoolExecutor(workers, get_context("spawn"), _make_held, (make_policy,)) as pool,
-    ):
-        futures = [pool.submit(_drive_held, room, settings) for room in rooms]
-        try:
-            for future in as_completed(futures):
-                told(future.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
-
-
 def drive_trials(
-    policy: Policy,
+    policy: Policy | PolicyBatch,
     *,
     name: str,
     rooms: Sequence[Room],
+    shift: Shift | None = None,
     max_presses: int = MAX_PRESSES,
     frame: FrameSpec | None = None,
     motion: Motion | None = None,
     progress: Callable[[TrialOutcome], None] | None = None,
 ) -> list[TrialOutcome]:
-    """The same in this process, with a policy that is there already. Whatever the policy raises ends the trials."""
-    settings = _TrialSettings(name, max_presses, frame or FrameSpec(), motion or Motion())
-    return _told((_drive_policy(policy, room, settings) for room in rooms), progress or (lambda outcome: None))
+    """Drive every room once, in this process, with a policy that is there already; many at a time with one that can.
+
+    Paired: equal rooms, equal wheel slip, whatever drives. Whatever the policy raises ends the trials.
+
+    Returns:
+        An outcome a room, in the rooms' order.
+    """
+    settings = TrialSettings(name, frame or FrameSpec(), shift or NO_SHIFT, max_presses, motion or Motion())
+    outcomes = []
+    for outcome in drive_by_sight(policy, rooms, settings):
+        outcomes.append(outcome)
+        if progress:
+            progress(outcome)
+    return outcomes
 
 
-@dataclass(frozen=True)
-class _TrialSettings:
-    name: str
-    max_presses: int
-    frame: FrameSpec
-    motion: Motion
+class Trial:
+    """One room while it is driven: what the driver is shown next, and what comes of its answer."""
+
+    def __init__(self, room: Room, settings: TrialSettings) -> None:
+        self.settings, shift = settings, settings.shift
+        self.scenario = shift.change(sample_scenario(*room))
+        self.instruction = shift.instruction(self.scenario.name)
+        self._body = Body(self.scenario, motion=shift.motion(settings.motion))
+        self._waiting = deque([KEYS["space"]] * shift.latency)
+        self._unseen: list[Action] = []  # executed since the frame that is shown was taken
+        self._drops = np.random.default_rng([self.scenario.seed, 103])
+        self._path: list[Pose] = []
+        self.shown = self._body.pose
+        """Where the frame that the driver is shown was taken."""
+
+    @property
+    def over(self) -> bool:
+        outcome = self._body.outcome
+        return outcome.reached or outcome.collided or outcome.steps >= self.settings.max_presses
+
+    @property
+    def expected(self) -> Pose:
+        """Where the robot will be when the answer to the shown frame is executed, as far as that can be known."""
+        return reduce(self.settings.motion.after, [*self._unseen, *self._waiting], self.shown)
+
+    def press(self, action: Action) -> None:
+        """Take the driver's answer, execute the one that is due, and show the next frame."""
+        self._waiting.append(action)
+        due = self._waiting.popleft()
+        self._body.press(due)
+        self._path.append(self._body.pose)
+        self._unseen.append(due)
+        if self._drops.random() >= self.settings.shift.dropped:
+            self.shown = self._body.pose
+            self._unseen.clear()
+
+    def outcome(self) -> TrialOutcome:
+        """So far."""
+        outcome, shortest = self._body.outcome, shortest_path(self.scenario)
+        return TrialOutcome(
+            policy=self.settings.name,
+            scenario=self.scenario.name,
+            seed=self.scenario.seed,
+            success=outcome.success,
+            reached=outcome.reached,
+            right_side=outcome.right_side,
+            collided=outcome.collided,
+            spl=shortest / max(shortest, outcome.length_m) if outcome.success else 0.0,
+            steps=outcome.steps,
+            duration_s=outcome.steps * self.settings.motion.seconds_per_press,
+            distance_m=outcome.length_m,
+            path=tuple(self._path),
+            shift=self.settings.shift.name,
+        )
 
 
-def _told(outcomes: Iterable[TrialOutcome], progress: Callable[[TrialOutcome], None]) -> list[TrialOutcome]:
-    kept = []
-    for outcome in outcomes:
-        kept.append(outcome)
-        progress(outcome)
-    return kept
+def drive_by_sight(
+    policy: Policy | PolicyBatch, rooms: Sequence[Room], settings: TrialSettings
+) -> Iterator[TrialOutcome]:
+    """Outcomes in the rooms' order, as they come."""
+    drivers = policy if isinstance(policy, PolicyBatch) else _Single(policy)
+    for first in range(0, len(rooms), drivers.batch):
+        abreast = rooms[first : first + drivers.batch]
+        yield from _drive_abreast(drivers, [Trial(room, settings) for room in abreast])
 
 
-_held: list[Policy] = []  # a worker process's policy: made once, not once a room
+def drive_by_map(driver: Reference | Recital, room: Room, settings: TrialSettings) -> TrialOutcome:
+    """A driver that needs no camera: the expert who knows the room, straight ahead, or by heart."""
+    trial = Trial(room, settings)
+    expert = Expert(trial.scenario, motion=settings.motion)
+    step = 0
+    while not trial.over:
+        if isinstance(driver, Recital):
+            trial.press(driver.press(trial.scenario.name, step))
+        else:
+            trial.press(expert.press(trial.expected) if driver == "expert" else KEYS["W"])
+        step += 1
+    return trial.outcome()
 
 
-def _make_held(make_policy: Callable[[], Policy]) -> None:
-    _held[:] = [make_policy()]
+def _drive_abreast(drivers: PolicyBatch, trials: Sequence[Trial]) -> list[TrialOutcome]:
+    """In step. A room that is over keeps its last picture until all are."""
+    eyes = [Eye(trial) for trial in trials]
+    drivers.reset([trial.instruction for trial in trials])
+    drivers.act([eye.look() for eye in eyes])  # frame 0 is seen, but the robot stands still
+    while not all(trial.over for trial in trials):
+        answers = drivers.act([eye.look() for eye in eyes])
+        for trial, answer in zip(trials, answers, strict=True):
+            if not trial.over:
+                trial.press(answer)
+    return [trial.outcome() for trial in trials]
 
 
-def _drive_held(room: Room, settings: _TrialSettings) -> TrialOutcome:
-    return _drive_policy(_held[0], room, settings)
+class Eye:
+    """What the driver of a trial is shown. What was just shown is not drawn again, nor anything when it is over."""
+
+    def __init__(self, trial: Trial) -> None:
+        settings = trial.settings
+        self._trial = trial
+        self._camera = trial_camera(trial.scenario, settings.frame, mount=settings.shift.mount)
+        self._pose, self._picture = trial.shown, self._camera.render(trial.shown)
+
+    def look(self) -> Picture:
+        """(h, w, 3) uint8 RGB."""
+        if self._trial.shown != self._pose and not self._trial.over:
+            self._pose = self._trial.shown
+            self._picture = self._camera.render(self._pose)
+        return self._picture
 
 
-def _drive_policy(policy: Policy, room: Room, settings: _TrialSettings) -> TrialOutcome:
-    scenario = sample_scenario(*room)
-    camera = trial_camera(scenario, settings.frame)
-    policy.reset(instruction_for(scenario.name))
-    policy.act(camera.render(scenario.start))  # frame 0: seen, but the robot stands still
-    return _drive(scenario, lambda pose: policy.act(camera.render(pose)), settings)
+class _Single:
+    """One at the wheel, as a batch of one."""
+
+    batch = 1
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def reset(self, instructions: Sequence[str]) -> None:
+        self._policy.reset(*instructions)
+
+    def act(self, images: Sequence[Picture]) -> Action:
+        return self._policy.act(*images)[None]
 
 
-def _drive_reference(reference: Reference, room: Room, settings: _TrialSettings) -> TrialOutcome:
-    scenario = sample_scenario(*room)
-    if reference == "straight-ahead":
-        return _drive(scenario, lambda pose: KEYS["W"], settings)
-    return _drive(scenario, Expert(scenario, motion=settings.motion).press, settings)
-
-
-def _drive(
-    scenario: Scenario, press: Callable[[tuple[float, float, float]], NDArray[np.float32]], settings: _TrialSettings
-) -> TrialOutcome:
-    body = Body(scenario, motion=settings.motion)
-    while (outcome := body.outcome).steps < settings.max_presses and not (outcome.reached or outcome.collided):
-        body.press(press(body.pose))
-    shortest = shortest_path(scenario)
-    return TrialOutcome(
-        policy=settings.name,
-        scenario=scenario.name,
-        seed=scenario.seed,
-        success=outcome.success,
-        reached=outcome.reached,
-        right_side=outcome.right_side,
-        collided=outcome.collided,
-        spl=shortest / max(shortest, outcome.length_m) if outcome.success else 0.0,
-        steps=outcome.steps,
-        duration_s=outcome.steps * settings.motion.seconds_per_press,
-        path=tuple(body.path[1:]),
-    )
-
-
-def trial_camera(scenario: Scenario, frame: FrameSpec) -> Camera:
+def trial_camera(scenario: Scenario, frame: FrameSpec, *, mount: Mount | None = None) -> Camera:
     """A camera of the policy's own frame size, whose pixels are means of rays as a resized 1280x720 frame's are of
     pixels: about 40 times as fast. Where the aspect differs, the 1280x720 camera."""
     if frame.width * CAMERA_HEIGHT != frame.height * CAMERA_WIDTH:
-        return Camera(scenario)
+        return Camera(scenario, mount=mount)
     samples = max(1, round(_RAYS_ACROSS / frame.width))
-    return Camera(scenario, width=frame.width, height=frame.height, samples=samples)
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Processes started here run their numerical libraries on one thread each; they are as many as the cores."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return Camera(scenario, width=frame.width, height=frame.height, samples=samples, mount=mount)

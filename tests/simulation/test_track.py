@@ -1,0 +1,65 @@
+"""Many drives through the same rooms."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from components.contracts.errors import ConfigurationError
+from components.episodes import KEYS, SCENARIOS
+from components.simulation import SHIFTS, Recital, Track, trial_rooms
+from tests.simulation.test_trials import Presses
+
+
+def test_the_expert_succeeds_and_straight_ahead_does_not() -> None:
+    with Track({"expert": "expert", "ahead": "straight-ahead"}) as track:
+        expert, ahead = (track.drive(name, trial_rooms(80)) for name in ("expert", "ahead"))
+
+    assert all(item.success and 0.4 < item.spl <= 1 for item in expert)
+    assert sum(item.success for item in ahead) < 8
+    assert sum(item.collided for item in ahead) > 40
+    assert all(item.spl == 0 for item in ahead if not item.success)
+    assert [item.room for item in expert] == [item.room for item in ahead] == list(trial_rooms(80))
+    assert {item.scenario for item in expert} == set(SCENARIOS)
+    assert all(len(item.path) == item.steps and item.duration_s == pytest.approx(0.3 * item.steps) for item in expert)
+    assert all(item.distance_m > 1 for item in expert)
+
+
+def test_presses_by_heart_are_the_rooms_scenarios() -> None:
+    presses = {name: np.array([KEYS["W"] if "left" in name else KEYS["S"]]) for name in SCENARIOS}
+    with Track({"recital": Recital(presses)}, max_presses=3) as track:
+        outcomes = track.drive("recital", trial_rooms(8))
+
+    moved = [item.path[0][0] - 0.0 for item in outcomes]
+    assert all((ahead > 0) == item.scenario.endswith("left") for ahead, item in zip(moved, outcomes, strict=True))
+    assert all(item.path[0] == item.path[2] for item in outcomes)
+
+
+def test_a_policy_that_presses_w_drives_as_straight_ahead_does_and_each_end_is_told() -> None:
+    told: list[int] = []
+    with Track({"w": functools.partial(Presses, "W"), "ahead": "straight-ahead"}, workers=1) as track:
+        seen = track.drive("w", trial_rooms(5), progress=lambda item: told.append(item.seed))
+        by_map = track.drive("ahead", trial_rooms(5))
+
+    assert [item.path for item in seen] == [item.path for item in by_map]
+    assert told == [seed for _, seed in trial_rooms(5)]
+
+
+@pytest.mark.parametrize("shift", SHIFTS, ids=lambda shift: shift.name)
+def test_the_expert_solves_nearly_every_shifted_room(shift) -> None:  # type: ignore[no-untyped-def]
+    with Track({"expert": "expert"}) as track:
+        outcomes = track.drive("expert", trial_rooms(40, seed=3), shift)
+
+    assert sum(item.success for item in outcomes) >= 39
+    assert {item.shift for item in outcomes} == {shift.name}
+
+
+@pytest.mark.parametrize(("drivers", "name", "rooms"), [({}, "expert", 1), ({"expert": "expert"}, "expert", 0)])
+def test_nobody_to_drive_or_nowhere_is_refused(drivers: dict[str, str], name: str, rooms: int) -> None:
+    with pytest.raises(ConfigurationError, match="expected a driver of"), Track(drivers) as track:  # type: ignore[arg-type]
+        track.drive(name, trial_rooms(1)[:rooms])
+
+
+def test_a_track_without_workers_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="at least 1 worker"):
+        Track({}, workers=0)

@@ -1,111 +1,180 @@
 """The report as one self-contained page: nothing is fetched, nothing runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from components.contracts import Ensemble, EvaluationReport, OpenLoopScore, TrainedPolicy, TrialOutcome
+from components.contracts import AXES, UNSHIFTED, Ensemble, EvaluationReport, RoomSample, TrainedPolicy, TrialOutcome
 from components.datasets import EpisodeFrames
 
-from . import _plots
-from ._closed_loop import DrivenRow, rows
+from . import _certainty_plots, _error_plots
+from ._films import Film, camera_views, failures, film
 from ._intervals import DRAWS
-from ._metrics import CONTINUOUS_WITHIN, WITHIN, Actions, Truth
-from ._pictures import draw_frames, label
+from ._metrics import CONTINUOUS_WITHIN, WITHIN
+from ._pictures import Place, draw_frames, label
+from ._plots import COLOURS, MARKS
 from ._rooms import draw_rooms
+from ._tables import BOARD, compared, confusion, figures, protocols, ranked, shift_rows
+from ._truth import Actions, Truth
 from ._verdict import judge
 
-_BLIND = "median-per-step-and-scenario"
 _TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
+    loader=FileSystemLoader(Path(__file__).parent / "page"),
     autoescape=True,  # names and instructions come from episodes' files: they are hostile
     undefined=StrictUndefined,
     trim_blocks=True,
     keep_trailing_newline=True,
 )
+_GLYPHS = {"o": "●", "v": "▼", "D": "◆", "s": "■", "^": "▲", "X": "✖"}
 
 
 @dataclass(frozen=True)
 class Material:
     """What the page shows beside the report's own figures."""
 
-    subject: TrainedPolicy | Ensemble
     truth: Truth
     episodes: Sequence[EpisodeFrames]
     """The test split."""
     predicted: Sequence[Actions]
     """The subject's, in the order of `episodes`."""
-    outcomes: Sequence[TrialOutcome]
-    seed: int
+    outcomes: Sequence[TrialOutcome] = ()
+    saliency: Mapping[Place, NDArray[np.floating]] = field(default_factory=dict)
+    """Of the frames of `chosen_frames`: how much each part of them mattered to the subject."""
 
 
 def render(report: EvaluationReport, material: Material) -> bytes:
     """UTF-8 HTML. Equal arguments give equal bytes."""
-    scores = sorted(report.scores, key=lambda score: score.mae.value)
-    driven: list[DrivenRow] = rows(report.closed_loop, material.outcomes)
     page = _TEMPLATES.get_template("report.html.j2").render(
         report=report,
+        digest=report.digest(),
         verdict=judge(report),
-        scores=scores,
-        comparisons=[item for item in report.comparisons if item.subject == report.subject],
-        driven=driven,
-        plots=_all_plots(report, material, scores),
-        pictures=draw_frames(
-            material.episodes,
-            material.predicted,
-            keys=material.truth.keys,
-            within=CONTINUOUS_WITHIN,
-            seed=material.seed,
-        ),
+        parts=_parts(report),
         keys=material.truth.keys,
-        limits=[str(limit) for limit in WITHIN],
-        swapped=any(item.name == "swapped-instruction" for item in report.ablations),
-        instructions=sorted({item.instruction for item in material.episodes}),
-        simulated_frames="simulated" in report.sources,
-        recipe=_recipe(material.subject),
         draws=f"{DRAWS:,}",
-        seed=material.seed,
+        **_board(report),
+        **_frames(report, material),
+        **_rooms(report, material),
+        plots=_plots(report, material),
+        recipe=_recipe(report),
+        instructions=sorted({item.instruction for item in material.episodes}),
     )
     return page.encode()
 
 
-def _all_plots(
-    report: EvaluationReport, material: Material, scores: Sequence[OpenLoopScore]
-) -> Mapping[str, str | None]:
-    named = {score.name: score for score in scores}
-    truth = material.truth
-    if truth.keys:
-        actions = _plots.confusion(*_confusion(truth, material.predicted), report.subject)
-    else:
-        driven, predicted = truth.frames(truth.episodes), truth.frames(material.predicted)
-        actions = _plots.true_against_predicted(driven, predicted, truth.axes)
+def _parts(report: EvaluationReport) -> list[tuple[str, str]]:
+    parts = [("leaderboard", "Leaderboard"), ("protocols", "Which frames count"), ("errors", "Errors"), ("keys", "Keys"),
+             ("curves", "Learning curves"), ("certainty", "How sure it is"), ("senses", "Does it see and listen"),
+             ("frames", "Ten frames"), ("driving", "Closed loop"), ("shifts", "Shifts"), ("origin", "Origin")]  # fmt: skip
+    missing = {"protocols"} if len(protocols(report)[0]) == 0 else set()
+    missing |= set() if report.shifts else {"shifts"}
+    return [(anchor, title) for anchor, title in parts if anchor not in missing]
+
+
+def _board(report: EvaluationReport) -> dict[str, Any]:
+    tables, warnings = protocols(report)
     return {
-        "errors": _plots.errors(scores, report.axes),
-        "by_scenario": _plots.errors_by_scenario([named[report.subject], named[_BLIND]]),
-        "actions": actions,
-        "curves": _plots.learning_curves(report.curves),
-        "trajectories": draw_rooms(report.closed_loop, material.outcomes) if report.closed_loop else None,
+        "scores": ranked(report),
+        "board": [(title, figures(report, metric), digits) for title, metric, digits in BOARD],
+        "comparisons": [item for item in report.comparisons if item.subject == report.subject],
+        "limits": [str(limit) for limit in WITHIN],
+        "protocols": tables,
+        "warnings": warnings,
     }
 
 
-def _confusion(truth: Truth, predicted: Sequence[Actions]) -> tuple[list[str], NDArray[np.int64]]:
-    """Labels and (K, K) counts of the keys that were pressed or predicted, the commonest first."""
-    pressed = [label(row, keys=True) for item in truth.episodes for row in item[1:]]
-    guessed = [label(row, keys=True) for item in predicted for row in item[1:]]
-    labels, counts = np.unique(pressed, return_counts=True)
-    ordered = [str(name) for name in labels[np.argsort(-counts, kind="stable")]]
-    ordered += sorted(set(guessed) - set(ordered))
-    index = {name: position for position, name in enumerate(ordered)}
-    table = np.zeros((len(ordered), len(ordered)), dtype=np.int64)
-    np.add.at(table, ([index[name] for name in pressed], [index[name] for name in guessed]), 1)
-    return ordered, table
+def _frames(report: EvaluationReport, material: Material) -> dict[str, Any]:
+    keys = material.truth.keys
+    pictures = draw_frames(
+        material.episodes, material.predicted, material.saliency,
+        keys=keys, within=CONTINUOUS_WITHIN, seed=report.inputs.seed,
+    )  # fmt: skip
+    pressed = [label(row, keys=keys) for item in material.truth.episodes for row in item[1:]]
+    guessed = [label(row, keys=keys) for item in material.predicted for row in item[1:]]
+    return {
+        "pictures": pictures,
+        "lit": any(picture.mattered for picture in pictures),
+        "confusion": confusion(pressed, guessed) if keys else None,
+        "swapped": any(item.name == "swapped-instruction" for item in report.ablations),
+        "reliabilities": [
+            (item.policy, _certainty_plots.reliability(item, simulated=report.simulated)) for item in report.reliability
+        ],
+    }
 
 
-def _recipe(subject: TrainedPolicy | Ensemble) -> list[tuple[str, str]]:
+def _rooms(report: EvaluationReport, material: Material) -> dict[str, Any]:
+    driven = report.closed_loop
+    scenarios, rows = shift_rows(report)
+    lost = [
+        item for item in material.outcomes if item.policy == report.subject and item.shift == UNSHIFTED and not item.success
+    ]
+    simulators = {item.sample.simulator for item in report.metrics if isinstance(item.sample, RoomSample)}
+    return {
+        "driven": driven,
+        "plan": report.inputs.trials,
+        "simulator": ", ".join(sorted(simulators)),
+        "room_warnings": _warnings(report),
+        "rooms": draw_rooms(driven, material.outcomes) if driven else [],
+        "legend": [
+            {"name": item.name, "colour": COLOURS[item.role], "mark": _GLYPHS[MARKS[item.role]]} for item in driven
+        ],
+        "films": _films(report, material),
+        "failed": len(lost),
+        "scenarios": scenarios,
+        "shifts": rows,
+    }
+
+
+def _warnings(report: EvaluationReport) -> list[str]:
+    """Of the metrics in unshifted rooms: what has to stand beside their figures, with their names."""
+    named: dict[str, list[str]] = {}
+    for item in report.metrics:
+        sample = item.sample
+        if item.warning and isinstance(sample, RoomSample) and sample.shift == UNSHIFTED and sample.scenario is None:
+            named.setdefault(item.warning, []).append(item.name)
+    return [f"{', '.join(names)}: {warning}" for warning, names in named.items()]
+
+
+def _films(report: EvaluationReport, material: Material) -> list[Film]:
+    return [film(item, camera_views(item)) for item in failures(material.outcomes, report.subject)]
+
+
+def _plots(report: EvaluationReport, material: Material) -> dict[str, Any]:
+    simulated, scores = report.simulated, ranked(report)
+    some = compared(report)
+    said = report.disagreement
+    return {
+        "errors": _error_plots.errors(scores, simulated=simulated),
+        "by_axis": _error_plots.errors_by_axis(scores, report.axes, simulated=simulated),
+        "by_scenario": _error_plots.errors_by_scenario(some, simulated=simulated),
+        "by_frame": _error_plots.errors_by_frame(some, simulated=simulated),
+        "scatter": [] if material.truth.keys else _scatter(report, material),
+        "curves": _error_plots.learning_curves(report.curves, simulated=simulated),
+        "risk": _certainty_plots.risk_coverage(said, simulated=simulated) if said else None,
+        "novelty": _certainty_plots.novelty(said) if said else None,
+        "ablations": _certainty_plots.ablations(report.ablations, simulated=simulated),
+    }
+
+
+def _scatter(report: EvaluationReport, material: Material) -> list[tuple[str, str]]:
+    drawn = []
+    for axis in report.axes:
+        column = AXES.index(axis)
+        driven, told = (
+            np.concatenate([np.asarray(item[1:, column], dtype=float) for item in part])
+            for part in (material.truth.episodes, material.predicted)
+        )
+        drawn.append((axis, _error_plots.true_against_predicted(driven, told, axis, simulated=report.simulated)))
+    return drawn
+
+
+def _recipe(report: EvaluationReport) -> list[tuple[str, str]]:
+    policies: list[TrainedPolicy | Ensemble] = [*report.inputs.members, report.inputs.ensemble]
+    subject = next(item for item in policies if item.name == report.subject)
     if isinstance(subject, TrainedPolicy):
         members = [(subject, 1.0)]
     else:

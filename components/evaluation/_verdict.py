@@ -1,10 +1,15 @@
-"""What the figures say, in words: first on the page."""
+"""What the figures say, in words: first on the page. Reads the report alone, and is never surer than its intervals."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from components.contracts import BASELINES, Comparison, Estimate, EvaluationReport, OpenLoopScore
+from components.contracts import BASELINES, INCUMBENT, Ablation, Comparison, Estimate, EvaluationReport, PairedTrials
 
 FEW_EPISODES = 10
+_SENSES = {
+    "look": ("blank-images", "shuffled-images", "frozen-images"),
+    "listen": ("swapped-instruction", "blank-instruction"),
+}
 
 
 @dataclass(frozen=True)
@@ -13,6 +18,8 @@ class Reason:
 
     text: str
     good: bool | None = None
+    simulated: bool = False
+    """Says nothing of a real room."""
 
 
 @dataclass(frozen=True)
@@ -31,81 +38,179 @@ def words(estimate: Estimate, digits: int = 3, *, sign: bool = False) -> str:
 
 
 def judge(report: EvaluationReport) -> Verdict:
-    """Open loop against the four baselines is the headline; the rest follows as reasons."""
-    against = {item.reference: item for item in report.comparisons if item.subject == report.subject}
+    """What is shown and what is not, in the order of what decides."""
+    shown, doubts = _claims(report)
+    headline = " ".join(
+        [f"{report.subject} {_listed(shown)}." if shown else "", f"Not shown: that it {_listed(doubts)}." if doubts else ""]
+    ).strip()  # fmt: skip
+    leaks = report.leaks.leaks
+    if leaks:
+        seen = len({leak.test for leak in leaks})
+        headline = f"Not to be trusted: {seen} of {report.leaks.test_episodes} test episodes were seen in training."
+    found = [*_leaks(report), *_baselines(report), *_rivals(report), *_senses(report), *_driving(report)]
+    found += [*_shifts(report), *_few(report)]
+    return Verdict(not leaks and not doubts, headline, tuple(found))
+
+
+def _claims(report: EvaluationReport) -> tuple[list[str], list[str]]:
+    """What the headline may say, and what it may not, as ends of `it ...`."""
+    shown, doubts = [], []
+    against = _against(report)
     lost = [name for name in BASELINES if not against[name].better]
-    headline = (
-        f"{report.subject} beats all four baselines"
-        if not lost
-        else f"{report.subject} is not shown to beat {_listed(lost)}"
-    )
-    reasons = [Reason(_against_baseline(against[name]), against[name].better) for name in BASELINES]
-    reasons += [_apart(report), *_against_members(report, against), *_against_incumbent(against)]
-    reasons += [
-        Reason(
-            f"Ablation {item.name}: MAE changes by {words(item.mae_loss, sign=True)}; "
-            + ("as expected." if item.held else "the expected rise is not there."),
-            item.held,
-        )
-        for item in report.ablations
-    ]
-    reasons += _closed_loop(report)
-    if report.episodes < FEW_EPISODES:
-        reasons.append(Reason(f"Only {report.episodes} test episodes: intervals are wide, and trust them less."))
-    return Verdict(not lost, headline, tuple(reasons))
+    if lost:
+        doubts.append(f"beats {_listed(lost)}")
+    else:
+        shown.append("beats all four baselines")
+    for sense, names in _SENSES.items():
+        measured = [item for item in report.ablations if item.name in names]
+        if measured:
+            (shown if all(item.held for item in measured) else doubts).append(f"{sense}s")
+    rivals = [pair for pair in report.paired_trials if pair.reference not in {INCUMBENT, "expert"}]
+    for surely, told in ((True, shown), (False, doubts)):
+        names = [pair.reference for pair in rivals if pair.difference.surely_positive is surely]
+        if names:
+            told.append(f"drives better than {_listed(names)} in simulation")
+    return shown, doubts
 
 
-def _listed(names: list[str]) -> str:
+def _against(report: EvaluationReport) -> dict[str, Comparison]:
+    return {item.reference: item for item in report.comparisons if item.subject == report.subject}
+
+
+def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _against_baseline(item: Comparison) -> str:
-    if item.better:
-        return f"Beats {item.reference}: MAE is lower by {words(item.mae_gain)}, paired by episode."
-    return f"Not shown to beat {item.reference}: MAE gain {words(item.mae_gain, sign=True)}, paired by episode."
+def _leaks(report: EvaluationReport) -> Iterator[Reason]:
+    checked = report.leaks
+    if not checked.leaks:
+        yield Reason(
+            f"None of {checked.test_episodes} test episodes was found among the {checked.other_episodes} that training "
+            "saw.",
+            good=True,
+        )
+    for leak in checked.leaks[:3]:
+        yield Reason(f"Leak: test episode {leak.test[:12]} is in training ({leak.how}): {leak.observed}.", good=False)
 
 
-def _score(report: EvaluationReport, name: str) -> OpenLoopScore:
-    return next(score for score in report.scores if score.name == name)
+def _baselines(report: EvaluationReport) -> Iterator[Reason]:
+    against = _against(report)
+    beaten = [against[name] for name in BASELINES if against[name].better]
+    if beaten:
+        nearest = min(beaten, key=lambda item: item.mae_gain.value)
+        yield Reason(
+            f"Beats {_listed([item.reference for item in beaten])}. The nearest is {nearest.reference}: the mean "
+            f"absolute error is lower by {words(nearest.mae_gain)}, paired by episode, n={nearest.mae_gain.n}.",
+            good=True,
+            simulated=report.simulated,
+        )
+    for item in (against[name] for name in BASELINES if not against[name].better):
+        yield Reason(
+            f"Not shown to beat {item.reference}: the mean absolute error is lower by {words(item.mae_gain, sign=True)}, "
+            f"paired by episode, n={item.mae_gain.n}.",
+            good=False,
+            simulated=report.simulated,
+        )
 
 
-def _apart(report: EvaluationReport) -> Reason:
-    best = min((_score(report, name) for name in BASELINES), key=lambda score: score.mae.value)
-    lowest = min(_score(report, name).mae.low for name in BASELINES)
-    mine = _score(report, report.subject).mae
-    touch = "do not touch" if mine.high < lowest else "touch"
-    return Reason(f"Its own MAE interval {words(mine)} and the baselines' {touch}; best of them: {best.name}, "
-                        f"{words(best.mae)}.")  # fmt: skip
+def _rivals(report: EvaluationReport) -> Iterator[Reason]:
+    """The best member and the incumbent, on the same frames."""
+    against = _against(report)
+    members = [item for item in report.scores if item.role in {"member", "ensemble"} and item.name != report.subject]
+    if members:
+        best = min(members, key=lambda score: score.mae.value)
+        gain = against[best.name].mae_gain
+        said = "Better than" if gain.surely_positive else "Worse than" if gain.high < 0 else "Not told apart from"
+        yield Reason(
+            f"{said} {best.name}, the best of the other policies here: MAE lower by {words(gain, sign=True)}.",
+            simulated=report.simulated,
+        )
+    if INCUMBENT in against:
+        gain = against[INCUMBENT].mae_gain
+        said = "Better than" if gain.surely_positive else "Worse than" if gain.high < 0 else "Not told apart from"
+        yield Reason(
+            f"{said} the incumbent on the same frames: MAE lower by {words(gain, sign=True)}.",
+            good=not gain.high < 0,
+            simulated=report.simulated,
+        )
 
 
-def _against_members(report: EvaluationReport, against: dict[str, Comparison]) -> list[Reason]:
-    members = [score for score in report.scores if score.role == "member" and score.name != report.subject]
-    if not members:
-        return []
-    best = min(members, key=lambda score: score.mae.value)
-    gain = against[best.name].mae_gain
-    real = "real" if gain.surely_positive else "not shown"
-    return [Reason(f"Gain over the best member, {best.name}, is {real}: {words(gain, sign=True)}.")]
+def _senses(report: EvaluationReport) -> Iterator[Reason]:
+    for sense, names in _SENSES.items():
+        measured = [item for item in report.ablations if item.name in names]
+        if not measured:
+            yield Reason(f"Whether it {sense}s is not known: nothing to take away in this data.")
+            continue
+        least = min(measured, key=lambda item: item.mae_loss.low)
+        yield Reason(_sense(sense, least, len(measured)), least.held, report.simulated)
+    for item in report.ablations:
+        if item.expects == "stays":
+            said = "Other words for the same change" if item.held else "It is not shown that other words do not change"
+            yield Reason(
+                f"{said} its error by {words(item.mae_loss, sign=True)}; {item.margin:g} either way was allowed.",
+                item.held,
+                report.simulated,
+            )
 
 
-def _against_incumbent(against: dict[str, Comparison]) -> list[Reason]:
-    if "incumbent" not in against:
-        return []
-    gain = against["incumbent"].mae_gain
-    if gain.high < 0:
-        return [Reason(f"Worse than the incumbent: MAE gain {words(gain, sign=True)}.", good=False)]
-    better = "Better than" if gain.surely_positive else "Not told apart from"
-    return [Reason(f"{better} the incumbent: MAE gain {words(gain, sign=True)}.", good=True)]
+def _sense(sense: str, least: Ablation, measured: int) -> str:
+    change = f"{least.name} changes the error by {words(least.mae_loss, sign=True)}"
+    if least.held:
+        return f"It {sense}s: all {measured} ablations hurt; the least, {change}."
+    return f"Not shown to {sense}: {change}, and a rise was expected."
 
 
-def _closed_loop(report: EvaluationReport) -> list[Reason]:
-    if not report.closed_loop:
-        return [Reason("No closed loop: this data's robot was not simulated.")]
-    by_role = {score.role: score for score in report.closed_loop}
-    subject, straight = by_role["subject"].success, by_role["straight-ahead"].success
-    text = (
-        f"Closed loop, simulated: success {words(subject, 2)} in {subject.n} rooms; straight ahead {words(straight, 2)}"
+def _driving(report: EvaluationReport) -> Iterator[Reason]:
+    driven = {score.role: score for score in report.closed_loop}
+    if not driven:
+        yield Reason("Not driven: this data's robot was not simulated. Error alone does not show that a policy drives.")
+        return
+    mine = driven["subject"].success
+    yield Reason(
+        f"Succeeds in {words(mine, 2)} of {mine.n} rooms, the expert in {words(driven['expert'].success, 2)}.",
+        simulated=True,
     )
-    if blind := by_role.get("baseline"):
-        text += f", {blind.name} {words(blind.success, 2)}"
-    return [Reason(text + f", expert {words(by_role['expert'].success, 2)}.")]
+    for pair in report.paired_trials:
+        if pair.reference != "expert":
+            yield Reason(_pair(pair), _good(pair), simulated=True)
+
+
+def _good(pair: PairedTrials) -> bool | None:
+    if pair.reference == INCUMBENT:
+        return not pair.difference.high < 0
+    return pair.difference.surely_positive
+
+
+def _pair(pair: PairedTrials) -> str:
+    gain = pair.difference
+    said = "better than" if gain.surely_positive else "worse than" if gain.high < 0 else "not told apart from"
+    return (
+        f"Drives {said} {pair.reference}: succeeds in {pair.subject_only} rooms where it fails and fails in "
+        f"{pair.reference_only} where it succeeds, of {pair.rooms}; difference {words(gain, 2, sign=True)}."
+    )
+
+
+def _shifts(report: EvaluationReport) -> Iterator[Reason]:
+    if not report.shifts:
+        return
+    surely = [item for item in report.shifts if item.loss.surely_positive]
+    if surely:
+        worst = max(surely, key=lambda item: item.loss.value)
+        rooms = worst.loss.n
+        yield Reason(
+            f"Loses success under {len(surely)} of {len(report.shifts)} changes of room or robot, most under "
+            f"{worst.shift}: {words(worst.loss, 2)} of {rooms} rooms.",
+            simulated=True,
+        )
+    else:
+        rooms = report.shifts[0].loss.n
+        yield Reason(
+            f"No loss of success shown under {len(report.shifts)} changes of room or robot; {rooms} rooms each, so only "
+            "a large one would show.",
+            simulated=True,
+        )
+
+
+def _few(report: EvaluationReport) -> Iterator[Reason]:
+    if report.episodes < FEW_EPISODES:
+        yield Reason(f"Only {report.episodes} test episodes: intervals are wide, and trust them less.")

@@ -16,6 +16,7 @@ from . import (
     _episodes,
     _export,
     _fleet,
+    _gate,
     _import,
     _quarantine,
     _rebuild,
@@ -41,6 +42,7 @@ app.add_typer(_episodes.app, name="episodes")
 app.add_typer(_checks.app, name="checks")
 app.command("coverage")(_coverage.coverage)
 app.add_typer(_rollout.app, name="rollout")
+app.add_typer(_gate.app, name="gate")
 app.command("rebuild")(_rebuild.rebuild)
 
 __all__ = ["app", "main"]

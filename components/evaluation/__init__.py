@@ -9,10 +9,10 @@ from ._baselines import Medians, fit_medians, predict_baselines
 from ._evaluate import evaluate
 from ._intervals import wilson
 from ._metrics import compare, measure
-from ._reports import keep_report, open_report, reports
+from ._reports import keep_report, open_report, report_digests, reports
 from ._truth import Truth
 
 __all__ = [
     "Medians", "Truth", "compare", "evaluate", "fit_medians", "keep_report", "measure", "open_report",
-    "predict_baselines", "reports", "wilson",
+    "predict_baselines", "report_digests", "reports", "wilson",
 ]  # fmt: skip

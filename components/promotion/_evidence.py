@@ -77,14 +77,12 @@ def find_evidence(store: ObjectStore, wanted: str) -> list[Evidence]:
     run = _last_run(store, strict=wanted == LATEST)
     if wanted == LATEST:
         return [_of_run(store, run)] if run else []
-    found = {}
-    if run and _means(wanted, run.package):
-        found[run.package.evaluation] = _of_run(store, run)
+    found = [_of_run(store, run)] if run and _means(wanted, run.package) else []
     for info in store.list("models", _RELEASES):
         item = read_evidence(store, info.key)
         if item and (wanted == item.release.name or _means(wanted, item.package)):
-            found[item.package.evaluation] = _of_release(store, item)
-    return list(found.values())
+            found.append(_of_release(store, item))
+    return list({item.report.digest(): item for item in found}.values())
 
 
 def evidence_of_report(store: ObjectStore, report: EvaluationReport) -> Evidence:

@@ -7,25 +7,12 @@ import pytest
 from components.contracts import UNKNOWN_HARDWARE, Settings, TrainingPlan
 from components.contracts.errors import PromotionError
 from components.ingest import register_robot
-from components.promotion import advance, enrol_robot, find_incumbent, keys_folder, open_repository, release
+from components.promotion import advance, enrol_robot, find_incumbent, open_repository, release
 from components.storage import FolderStore
 from tests.faults.fleet_world import World
 from tests.reports import DIGEST, make_ensemble, make_report
 
 ROBOTS = ("robot-1", "robot-2", "robot-3")
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path)
-
-
-@pytest.fixture
-def world(tmp_path: Path, settings: Settings) -> World:
-    """The keys lie where the settings say."""
-    world = World(tmp_path, robots=ROBOTS)
-    assert world.keys.folder == keys_folder(settings)
-    return world
 
 
 def settle(world: World, settings: Settings) -> str:

@@ -1,13 +1,15 @@
-"""A split, back in memory."""
+"""Episodes, back in memory: a split's from its shards, any others from their files."""
 
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from safetensors.numpy import load
 
-from components.contracts import DatasetVersion, Split
+from components.contracts import DatasetVersion, EpisodeRecord, FrameSpec, Split
 from components.contracts.errors import DatasetError
 from components.storage import ObjectStore, fetch
 
+from ._decode import decode
 from ._frames import EpisodeFrames
 
 
@@ -46,3 +48,31 @@ def load_split(store: ObjectStore, dataset: DatasetVersion, split: Split) -> lis
                 )
             )
     return episodes
+
+
+def load_episodes(
+    store: ObjectStore, records: Sequence[EpisodeRecord], frame: FrameSpec, *, workers: int = 2
+) -> Iterator[EpisodeFrames]:
+    """Admitted episodes that are in no shard, decoded as a dataset would: one after the other, in the records' order.
+
+    Args:
+        records: As `curate` or `catalogue` give them, so that edits count.
+        frame: The size that their frames are wanted in.
+        workers: Decoding processes.
+
+    Raises:
+        DatasetError: an episode that cannot be read, or holds no finite actions.
+        IntegrityError: an episode whose bytes are not those that its record names.
+    """
+    for record, decoded in zip(records, decode(store, records, frame, workers=workers), strict=True):
+        summary = record.summary
+        yield EpisodeFrames(
+            sha256=record.file.sha256,
+            name=summary.name,
+            robot=summary.robot,
+            session=summary.session,
+            scenario=summary.scenario,
+            instruction=summary.instruction,
+            frames=decoded.frames,
+            actions=decoded.actions,
+        )

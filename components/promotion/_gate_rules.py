@@ -23,9 +23,11 @@ class GateRules(Frozen):
     incumbent_mae: _Margin = 0.0
     """MAE: by which the incumbent may be shown to be better; more is surely worse."""
     incumbent_success: _Margin = 0.15
-    """Success rate: whoever replaces the incumbent has shown to lose less than this, paired by room. `Not surely worse`
-    would be no rule: 40 rooms leave about plus or minus 0.15, so a policy that is worse by 0.10 would pass most nights,
-    and the fleet would sink step by step. `Surely not worse at all` would let hardly any equal policy through."""
+    """Success rate: whoever replaces the incumbent has surely lost less than this, paired by room. In 40 rooms, with
+    pairs that differ in 15 to 25 % of them, that lets through 3 to 5 % of the policies that are worse by 0.15, 10 to
+    15 % of those worse by 0.10, 46 to 65 % of equal ones and 89 to 99 % of those better by 0.10; more rooms are fairer
+    to equal ones. `Not surely worse` would let through 70 to 76 % of those worse by 0.10: the fleet would sink night by
+    night, each step unproven."""
     budget: Budget = Budget()
     """Latency and memory of the robots."""
     tolerances: Tolerances = Tolerances()

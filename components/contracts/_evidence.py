@@ -143,6 +143,19 @@ class EvaluationReport(Frozen):
         return ((item, item.sample) for item in self.metrics if isinstance(item.sample, RoomSample))
 
     @model_validator(mode="after")
+    def _every_axis_is_accounted_for(self) -> "EvaluationReport":
+        if (
+            not self.axes
+            or set(self.axes) & set(self.constant_axes)
+            or set(self.axes + self.constant_axes) != set(AXES)
+        ):
+            raise ValueError(
+                f"each of {', '.join(AXES)} is either scored or constant, and one at least is scored; "
+                f"got {self.axes} and {self.constant_axes}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _subject_is_what_was_evaluated(self) -> "EvaluationReport":
         policies: list[TrainedPolicy | Ensemble] = [*self.inputs.members, self.inputs.ensemble]
         named = [item for item in policies if item.name == self.subject]
@@ -170,16 +183,7 @@ class EvaluationReport(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _only_varying_axes_are_scored(self) -> "EvaluationReport":
-        if (
-            not self.axes
-            or set(self.axes) & set(self.constant_axes)
-            or set(self.axes + self.constant_axes) != set(AXES)
-        ):
-            raise ValueError(
-                f"each of {', '.join(AXES)} is either scored or constant, and one at least is scored; "
-                f"got {self.axes} and {self.constant_axes}"
-            )
+    def _means_are_over_the_varying_axes(self) -> "EvaluationReport":
         for score in self.scores:
             if set(score.mae_by_axis) != set(self.axes):
                 raise ValueError(f"{score.name} is scored on {sorted(score.mae_by_axis)}, the report on {self.axes}")

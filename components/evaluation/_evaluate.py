@@ -10,6 +10,7 @@ from components.contracts import (
     INCUMBENT,
     SPLITS,
     STRAIGHT_AHEAD,
+    UNSHIFTED,
     DatasetVersion,
     Ensemble,
     EpisodeRecord,
@@ -32,6 +33,7 @@ from ._ablations import ablate
 from ._baselines import fit_medians, predict_baselines
 from ._calibration import calibrate
 from ._closed_loop import NOT_DRIVEN, Subject, drive
+from ._disagreement import detect_novelty, disagree
 from ._leaks import check_leaks
 from ._metrics import compare, measure
 from ._page import Material, render
@@ -95,6 +97,8 @@ def evaluate(
         loop = drive(
             store, driving, medians, subject=subject, plan=trials, seed=seed, workers=workers, progress=progress
         )
+    shifted = tuple(dict.fromkeys(item.room for item in loop.outcomes if item.shift != UNSHIFTED))
+    novelty = detect_novelty(store, ensemble, shifted, truth.axes, seed=seed)
     report = EvaluationReport(
         subject=subject,
         subject_digest=policies[subject].digest(),
@@ -120,13 +124,14 @@ def evaluate(
             seed=seed,
         ),
         reliability=reliability,
+        disagreement=disagree(truth, whole, ensemble, predicted, novelty=novelty, seed=seed),
         paired_trials=loop.pairs,
         shifts=loop.shifts,
         trials=_keep_trials(store, loop.outcomes),
         inputs=inputs,
         lineage=describe_lineage(_PACKAGES),
     )
-    page = render(report, Material(policies[subject], truth, episodes, actions[subject], loop.outcomes, seed))
+    page = render(report, Material(truth, episodes, actions[subject], loop.outcomes))
     keep_report(store, report, page)
     return report
 

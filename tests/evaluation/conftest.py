@@ -28,6 +28,7 @@ from components.evaluation._baselines import fit_medians, predict_baselines
 from components.evaluation._metrics import compare, measure
 from components.evaluation._page import Material, render
 from components.evaluation._pairs import pair
+from components.evaluation._room_metrics import room_metrics
 from components.evaluation._truth import Truth
 
 _PRESSES = {"left": ("W", "Q", "A"), "right": ("W", "E", "D")}
@@ -122,14 +123,12 @@ class World:
 
     @staticmethod
     def closed_loop(outcomes):
-        from components.evaluation._closed_loop import room_metrics
-
         names = list(dict.fromkeys(item.policy for item in outcomes))
         by_driver = {name: [item for item in outcomes if item.policy == name] for name in names}
         if not names:
             return {"metrics": (), "paired_trials": ()}
         return {
-            "metrics": room_metrics(by_driver, seed=0, stop_early=False),
+            "metrics": room_metrics(by_driver, seed=0),
             "paired_trials": tuple(
                 pair(by_driver["ensemble"], by_driver[name], stop_early=False) for name in names if name != "ensemble"
             ),
@@ -137,7 +136,7 @@ class World:
 
     def page(self, report, outcomes=()):
         predicted = self.drivers["ensemble"](self.episodes)
-        return render(report, Material(MEMBER, self.truth, self.episodes, predicted, outcomes, seed=0)).decode()
+        return render(report, Material(self.truth, self.episodes, predicted, outcomes)).decode()
 
 
 CURVE = tuple(

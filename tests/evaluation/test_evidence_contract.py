@@ -117,7 +117,7 @@ def test_success_rate_of_recorded_frames_is_refused():
 
 @pytest.mark.parametrize("missing", ["ensemble", "mlp"])
 def test_report_without_figures_of_a_policy_is_refused(fields, missing):
-    _refused(fields, f"without: {missing}", metrics=_without(fields["metrics"], missing))
+    _refused(fields, f"without: {missing}|baselines alone", metrics=_without(fields["metrics"], missing))
 
 
 @pytest.mark.parametrize("missing", [*BASELINES, "mlp"])

@@ -24,6 +24,10 @@ Figure = Callable[[Table], Array]
 
 DRAWS = 2_000
 CONFIDENCE = 0.95
+_Z = float(special.ndtri((1 + CONFIDENCE) / 2))
+_AT_A_BOUND = 1e-9
+_MOST_BENT = 6.0
+"""Exponent on a bent scale beyond which an interval says the same: next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,17 @@ class Resampled:
 
 
 def _interval(value: float, draws: Array, n: int, bounds: Bounds) -> tuple[float, float]:
-    """The wider, side by side, of the expanded percentile interval and the t interval on the bootstrap's own error.
+    """The wider, side by side, of the expanded percentile interval and a t interval on a scale without bounds.
 
-    Few clusters make the plain percentile interval too short twice over: the resampled variance is (n - 1) / n of the
-    true one, and the quantiles are the normal's. Expanded percentiles (Hesterberg 2015) mend both as far as draws
-    reach; under about eight episodes they do not reach, and the t interval takes over. Measured on skewed errors, 400
-    data sets each, the plain interval holds the truth in 45 %, 80 % and 87 % of cases for 2, 5 and 10 episodes, this
-    one in 94 %, 90 % and 93 %. One unit says nothing of the spread between units: its interval is all that is possible.
+    Few clusters make the plain percentile interval too short three times over. The resampled variance is (n - 1) / n of
+    the true one and the quantiles are the normal's: expanded percentiles (Hesterberg 2015) mend both as far as draws
+    reach, and t goes on where they do not. Errors are skewed, many episodes being right throughout and few wrong: t is
+    taken on the logit scale, which leans away from the near bound. And a figure that is no mean, such as macro-F1, is
+    biased with few episodes: the side that it leans from is moved by twice the bootstrap's bias, because what the
+    sample lacks is in no draw. tests/evaluation/test_interval_calibration.py measures what this holds.
+
+    One unit says nothing of the spread between units: its interval is all that is possible. Units that all lie at a
+    bound say no more than as many coin tosses that came out alike.
     """
     if n == 1:
         return bounds.low, bounds.high
@@ -103,9 +111,28 @@ def _interval(value: float, draws: Array, n: int, bounds: Bounds) -> tuple[float
     t = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2))
     tail = float(special.ndtr(-t * spread))
     low, high = np.quantile(draws, [tail, 1 - tail])
-    margin = t * spread * float(draws.std())
-    low, high = min(float(low), value - margin), max(float(high), value + margin)
+    bent = _bent(value, t * spread * float(draws.std()), n, bounds)
+    bias = 2 * (float(draws.mean()) - value)
+    low, high = min(float(low), bent[0]) - max(0.0, bias), max(float(high), bent[1]) - min(0.0, bias)
     return max(low, bounds.low), min(high, bounds.high)
+
+
+def _bent(value: float, margin: float, n: int, bounds: Bounds) -> tuple[float, float]:
+    """`value` plus and minus `margin` where there are no bounds; else the same on the logit scale between two, on the
+    logarithmic one below a single upper one."""
+    to_low, to_high = value - bounds.low, bounds.high - value
+    if min(to_low, to_high) <= _AT_A_BOUND:
+        scale = to_low + to_high if math.isfinite(to_low + to_high) else 1.0
+        reach = scale * _Z**2 / (n + _Z**2)  # Wilson's
+        return (value, value + reach) if to_low <= _AT_A_BOUND else (value - reach, value)
+    if math.isinf(to_high):
+        return value - margin, value + margin
+    if math.isinf(to_low):
+        factor = math.exp(min(margin / to_high, _MOST_BENT))
+        return bounds.high - to_high * factor, bounds.high - to_high / factor
+    factor = math.exp(min(margin * (to_low + to_high) / (to_low * to_high), _MOST_BENT))
+    low = bounds.low + (to_low + to_high) * to_low / (to_low + to_high * factor)
+    return low, bounds.low + (to_low + to_high) * to_low / (to_low + to_high / factor)
 
 
 def wilson(successes: int, n: int) -> Estimate:
@@ -116,8 +143,7 @@ def wilson(successes: int, n: int) -> Estimate:
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"expected 0 <= successes <= n with at least one trial, got {successes} of {n}")
-    z = float(special.ndtri((1 + CONFIDENCE) / 2))
-    rate = successes / n
+    rate, z = successes / n, _Z
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     return Estimate(

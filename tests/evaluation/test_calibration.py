@@ -103,7 +103,7 @@ def test_a_sure_and_right_policy_has_no_brier_score_and_no_ece() -> None:
     assert [item.policy for item in diagrams] == ["ensemble"]
     assert [(item.low, item.frames) for item in diagrams[0].bins] == [(0.9, 6 * 17)]
     assert diagrams[0].bins[0].accuracy.value == 1
-    assert 0.9 < diagrams[0].bins[0].accuracy.low < 1  # never surely right from a hundred frames
+    assert 0.5 < diagrams[0].bins[0].accuracy.low < 1  # never surely right from six episodes
 
 
 def test_a_sure_and_wrong_policy_has_the_worst_of_both() -> None:

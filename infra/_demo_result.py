@@ -61,7 +61,27 @@ class ClosedLoopRow(Frozen):
 
 class AblationRow(Frozen):
     name: str
-    mae: float
+    mae: Figure
+    held: bool
+    """What was expected beforehand came out."""
+
+
+class LeakRow(Frozen):
+    """Test episodes looked for among those of training and validation."""
+
+    test_episodes: int
+    other_episodes: int
+    leaks: int
+
+
+class ShiftRow(Frozen):
+    """The suite that costs most success. Simulated."""
+
+    name: str
+    what: str
+    loss: Figure
+    suites: int
+    """Of how many it is the worst."""
 
 
 class PackageRow(Frozen):
@@ -106,6 +126,10 @@ class DemoResult(Frozen):
     policies: tuple[PolicyRow, ...]
     closed_loop: tuple[ClosedLoopRow, ...]
     ablations: tuple[AblationRow, ...]
+    leaks: LeakRow
+    worst_shift: ShiftRow | None
+    ece: Figure | None
+    """Calibration of the ensemble's probabilities over keys."""
     package: PackageRow | None
     endpoint: EndpointRow | None
     promotion: PromotionRow
@@ -137,3 +161,27 @@ def closed_loop_rows(report: EvaluationReport) -> tuple[ClosedLoopRow, ...]:
         )
         for score in report.closed_loop
     )
+
+
+def ablation_rows(report: EvaluationReport) -> tuple[AblationRow, ...]:
+    """In the report's order."""
+    return tuple(AblationRow(name=item.name, mae=Figure.of(item.mae), held=item.held) for item in report.ablations)
+
+
+def leak_row(report: EvaluationReport) -> LeakRow:
+    found = report.leaks
+    return LeakRow(test_episodes=found.test_episodes, other_episodes=found.other_episodes, leaks=len(found.leaks))
+
+
+def worst_shift(report: EvaluationReport) -> ShiftRow | None:
+    """None where nothing was driven."""
+    worst = max(report.shifts, key=lambda item: item.loss.value, default=None)
+    if worst is None:
+        return None
+    return ShiftRow(name=worst.shift, what=worst.what, loss=Figure.of(worst.loss), suites=len(report.shifts))
+
+
+def ece(report: EvaluationReport) -> Figure | None:
+    """Of the report's subject; None where it has no probabilities."""
+    metric = report.find("ece")
+    return Figure.of(metric.figures[report.subject]) if metric and report.subject in metric.figures else None

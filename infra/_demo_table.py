@@ -17,6 +17,7 @@ def _sections(result: DemoResult) -> list[RenderableType]:
     sections: list[RenderableType] = [_episodes(result), _policies(result)]
     if result.closed_loop:
         sections.append(_closed_loop(result))
+    sections.append(_trust(result))
     sections += [_release(result), _robots(result), _stages(result), _links(result)]
     return [part for section in sections for part in (section, Text())]
 
@@ -55,7 +56,24 @@ def _policies(result: DemoResult) -> RenderableType:
         style = {"ensemble": "bold green", "member": "", "baseline": "dim"}[row.role]
         table.add_row(row.name, row.role, _interval(row.mae), _interval(row.key_accuracy, percent=True), style=style)
     for ablation in result.ablations:
-        table.add_row(ablation.name, "ablation", f"{ablation.mae:.3f}", "", style="dim italic")
+        told = "as expected" if ablation.held else "not as expected"
+        table.add_row(ablation.name, "ablation", _interval(ablation.mae), told, style="dim italic")
+    return table
+
+
+def _trust(result: DemoResult) -> RenderableType:
+    """What the figures are worth: one line a question."""
+    table = _table("How far to trust it", "", "")
+    table.columns[1].justify = "left"
+    leaks = result.leaks
+    found = "no test episode" if not leaks.leaks else f"[red]{leaks.leaks} leaks:[/] test episodes"
+    compared = f"{leaks.test_episodes} looked for among {leaks.other_episodes}"
+    table.add_row("leaks", f"{found} in training or validation; {compared}")
+    if result.ece:
+        table.add_row("calibration", f"ECE {_interval(result.ece)}, n={result.ece.n} episodes")
+    if shift := result.worst_shift:
+        loss = f"success falls by {_interval(shift.loss, percent=True)} in {shift.loss.n} rooms (simulated)"
+        table.add_row("shifts", f"worst of {shift.suites} suites: {shift.name} ({shift.what}): {loss}")
     return table
 
 

@@ -7,7 +7,6 @@ from components.contracts import IngestSummary, PolicyPackage, RolloutState, Run
 from components.storage import ObjectStore, page_url
 
 from ._demo_result import (
-    AblationRow,
     DatasetCounts,
     DemoResult,
     EndpointRow,
@@ -17,8 +16,12 @@ from ._demo_result import (
     QuarantinedEpisode,
     RobotRow,
     StageRow,
+    ablation_rows,
     closed_loop_rows,
+    ece,
+    leak_row,
     policy_rows,
+    worst_shift,
 )
 
 _STORY = "train and promote"
@@ -60,7 +63,10 @@ def tally(
         ),
         policies=policy_rows(run.report),
         closed_loop=closed_loop_rows(run.report),
-        ablations=tuple(AblationRow(name=item.name, mae=item.mae.value) for item in run.report.ablations),
+        ablations=ablation_rows(run.report),
+        leaks=leak_row(run.report),
+        worst_shift=worst_shift(run.report),
+        ece=ece(run.report),
         package=_package(run.package),
         endpoint=_endpoint(findings.endpoint),
         promotion=PromotionRow(decision=run.status, reasons=_reasons(findings)),

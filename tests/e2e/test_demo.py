@@ -22,7 +22,7 @@ RULES = {"unreadable", "wrong-shape", "finite", "duplicate", "external-link"}
 _KILLED_RUN = """
 from components.contracts import TrainingPlan
 from flows.train_and_promote import train_and_promote
-train_and_promote(plan=TrainingPlan(epochs=2, closed_loop_trials=0, seed=7))
+train_and_promote(plan=TrainingPlan(epochs=2, trials=None, seed=7))
 """
 
 

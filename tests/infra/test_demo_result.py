@@ -6,18 +6,29 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.contracts import DRIVERS, ShiftEffect
 from infra._demo_result import (
+    AblationRow,
     ClosedLoopRow,
     DatasetCounts,
     DemoResult,
     EpisodeCounts,
     Figure,
+    LeakRow,
     PolicyRow,
     PromotionRow,
     QuarantinedEpisode,
     RobotRow,
+    ShiftRow,
+    ablation_rows,
+    closed_loop_rows,
+    ece,
+    leak_row,
+    policy_rows,
+    worst_shift,
 )
 from infra._demo_table import show
+from tests.reports import estimate, make_report
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "demo.schema.json"
 FIGURE = Figure(value=0.11, low=0.06, high=0.15, n=12)
@@ -30,7 +41,10 @@ RESULT = DemoResult(
         PolicyRow(name="ensemble", role="ensemble", mae=FIGURE, mae_by_axis={"linear_x": 0.1}, key_accuracy=FIGURE),
     ),
     closed_loop=(ClosedLoopRow(name="ensemble", success=FIGURE, spl=0.5, collisions=0.1),),
-    ablations=(),
+    ablations=(AblationRow(name="blank-images", mae=FIGURE, held=True),),
+    leaks=LeakRow(test_episodes=12, other_episodes=116, leaks=0),
+    worst_shift=ShiftRow(name="slip", what="30 % slip", loss=FIGURE, suites=10),
+    ece=FIGURE,
     package=None,
     endpoint=None,
     promotion=PromotionRow(decision="refused", reasons=("beats-constant: no",)),
@@ -51,3 +65,44 @@ def test_the_table_names_rules_intervals_and_robots_without_a_release() -> None:
 
     for word in ("bad: finite", "0.110 [0.060, 0.150]", "refused", "simulated", "silent", "/report.html"):
         assert word in out.getvalue()
+
+
+def test_the_table_tells_leaks_calibration_and_the_worst_shift_in_a_line_each() -> None:
+    out = io.StringIO()
+
+    show(RESULT, Console(file=out, width=160))
+
+    lines = out.getvalue().splitlines()
+    (leaks,) = [line for line in lines if line.startswith("leaks")]
+    (calibration,) = [line for line in lines if line.startswith("calibration")]
+    (shifts,) = [line for line in lines if line.startswith("shifts")]
+    assert "no test episode in training or validation; 12 looked for among 116" in leaks
+    assert "ECE 0.110 [0.060, 0.150], n=12" in calibration
+    assert "worst of 10 suites: slip (30 % slip): success falls by 11% [6%, 15%] in 12 rooms (simulated)" in shifts
+
+
+def test_a_leak_is_loud() -> None:
+    out = io.StringIO()
+    leaky = RESULT.model_copy(update={"leaks": LeakRow(test_episodes=12, other_episodes=116, leaks=2)})
+
+    show(leaky, Console(file=out, width=160))
+
+    assert "2 leaks: test episodes in training or validation" in out.getvalue()
+
+
+def test_rows_are_the_reports() -> None:
+    shifts = (
+        ShiftEffect(shift="dim", family="light", what="half the light", loss=estimate(0.1, 0.1, 16, "newcombe-paired")),
+        ShiftEffect(shift="slip", family="motor", what="30 % slip", loss=estimate(0.6, 0.2, 16, "newcombe-paired")),
+    )
+    report = make_report(shifts=shifts)
+    assert [row.name for row in policy_rows(report)][:2] == ["one", "ensemble"]
+    assert {row.name for row in closed_loop_rows(report)} == {"ensemble", *DRIVERS}
+    assert len(ablation_rows(report)) == 6
+    assert all(row.held for row in ablation_rows(report))
+    assert leak_row(report) == LeakRow(test_episodes=20, other_episodes=80, leaks=0)
+    worst = worst_shift(report)
+    assert worst is not None
+    assert (worst.name, worst.loss.value, worst.suites) == ("slip", 0.6, 2)
+    assert worst_shift(make_report()) is None
+    assert ece(report) is None

@@ -96,7 +96,7 @@ def drive(
     suites = SHIFTS if shift_rooms else ()
     tally = _Tally(progress, len(drivers) * len(rooms) + len(under_shifts) * len(shift_rooms) * len(suites))
     frames = {name: _frame(policy) for name, policy in policies.items()}
-    with Track(drivers, frame=frames[subject], workers=workers) as track:
+    with Track(drivers, frame=frames, workers=workers) as track:
         driven = drive_rooms(
             lambda name, part: track.drive(name, part, progress=tally.count), tuple(drivers), rooms, plan, subject
         )

@@ -46,8 +46,8 @@ class Track:
         drivers: by name. A factory is called once in each process and is picklable, e.g. `functools.partial(
             components.policies.TorchDrivers, module)`. References: `expert` drives by the map, `straight-ahead` presses
             W, and a Recital presses by heart; they need no camera, and drive in this process.
-        frame: size of the pictures that the policies are shown; one of another aspect than the camera's is shown
-            1280x720.
+        frame: size of the pictures that the policies are shown, or each one's by its name; one of another aspect than
+            the camera's is shown 1280x720.
         workers: processes of Ray's; 1 drives in this one, without Ray.
         max_presses: a trial ends when the cup is reached, when something is touched, or after so many.
         motion: what a press does.
@@ -61,7 +61,7 @@ class Track:
         self,
         drivers: Mapping[str, Driver],
         *,
-        frame: FrameSpec | None = None,
+        frame: FrameSpec | Mapping[str, FrameSpec] | None = None,
         workers: int = 2,
         max_presses: int = MAX_PRESSES,
         motion: Motion | None = None,
@@ -70,7 +70,8 @@ class Track:
         if workers < 1 or max_presses < 1:
             raise ConfigurationError(f"expected at least 1 worker and 1 press, got {workers} and {max_presses}")
         self._drivers, self._workers, self._settings = dict(drivers), workers, settings
-        self._trial = (frame or FrameSpec(), max_presses, motion or Motion())
+        self._frames = frame if isinstance(frame, Mapping) else dict.fromkeys(drivers, frame or FrameSpec())
+        self._trial = (max_presses, motion or Motion())
         self._stack = ExitStack()
         self._crew: Crew[_Share, list[TrialOutcome]] | None = None
         self._cab = _Cab(self._drivers)
@@ -107,8 +108,7 @@ class Track:
         if name not in self._drivers or not rooms:
             known = ", ".join(sorted(self._drivers))
             raise ConfigurationError(f"expected a driver of {known} and rooms, got {name!r} and {len(rooms)} rooms")
-        frame, max_presses, motion = self._trial
-        settings = TrialSettings(name, frame, shift or NO_SHIFT, max_presses, motion)
+        settings = TrialSettings(name, self._frames.get(name, FrameSpec()), shift or NO_SHIFT, *self._trial)
         shares = [_Share(name, part, settings) for part in _parts(tuple(rooms), self._workers)]
         outcomes: list[list[TrialOutcome]] = [[] for _ in shares]
         told = progress or (lambda outcome: None)

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 
+from components.contracts import FrameSpec
 from components.contracts.errors import ConfigurationError
 from components.episodes import KEYS, SCENARIOS
 from components.simulation import SHIFTS, Recital, Track, trial_rooms
@@ -63,3 +64,14 @@ def test_nobody_to_drive_or_nowhere_is_refused(drivers: dict[str, str], name: st
 def test_a_track_without_workers_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="at least 1 worker"):
         Track({}, workers=0)
+
+
+def test_each_policy_is_shown_pictures_of_its_own_size() -> None:
+    wide, narrow = Presses("W"), Presses("W")
+    frames = {"wide": FrameSpec(width=160, height=90)}
+    with Track({"wide": lambda: wide, "narrow": lambda: narrow}, frame=frames, workers=1, max_presses=1) as track:
+        outcomes = [track.drive(name, trial_rooms(1))[0] for name in ("wide", "narrow")]
+
+    assert set(wide.shapes) == {(90, 160, 3)}
+    assert set(narrow.shapes) == {(45, 80, 3)}
+    assert outcomes[0].path == outcomes[1].path

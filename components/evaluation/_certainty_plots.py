@@ -34,8 +34,10 @@ def risk_coverage(item: Disagreement, *, simulated: bool) -> str | None:
         return None
     points = sorted(item.risk, key=lambda point: point.coverage)
     with drawing(3.3, width=3.8) as (figure, panel):
-        band(panel, [point.coverage for point in points], [point.key_accuracy for point in points],
-             COLOURS["subject"], "", "o")  # fmt: skip
+        band(
+            panel, [point.coverage for point in points], [point.key_accuracy for point in points],
+            colour=COLOURS["subject"],
+        )  # fmt: skip
         panel.set_xlim(0, 1.02)
         panel.grid(visible=True)
         panel.set_xlabel("share of frames, those with most agreement first")

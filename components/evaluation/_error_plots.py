@@ -69,10 +69,12 @@ def errors_by_frame(scores: Sequence[OpenLoopScore], *, simulated: bool) -> str 
     steps = sorted(scores[0].mae_by_frame)
     if len(steps) < 2:
         return None
-    with drawing(2.7) as (figure, panel):
+    with drawing(3.0) as (figure, panel):
         for score in scores:
-            band(panel, steps, [score.mae_by_frame[step] for step in steps], COLOURS[score.role], score.name,
-                 MARKS[score.role])  # fmt: skip
+            band(
+                panel, steps, [score.mae_by_frame[step] for step in steps],
+                colour=COLOURS[score.role], mark=MARKS[score.role], label=score.name,
+            )  # fmt: skip
         panel.set_ylim(bottom=0)
         panel.grid(visible=True)
         panel.set_xlabel("frame of the episode; frame 0 counts nowhere")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from components.contracts import UNSHIFTED, FrameSpec, TrialOutcome
-from components.simulation import ROBOT_RADIUS, Scenario, sample_scenario, trial_camera
+from components.simulation import ROBOT_RADIUS, Scenario, sample_scenario, shift_named, trial_camera
 
 from ._plots import COLOURS, FAINT, INK, SIMULATED
 from ._rooms import SHOWN, told
@@ -49,10 +49,16 @@ def failures(outcomes: Sequence[TrialOutcome], subject: str) -> list[TrialOutcom
 
 
 def camera_views(outcome: TrialOutcome) -> list[NDArray[np.uint8]]:
-    """(180, 320, 3) RGB: what the camera saw at the start and after each step."""
-    scenario = sample_scenario(*outcome.room)
-    camera = trial_camera(scenario, FrameSpec(width=_VIEW[0], height=_VIEW[1]))
+    """(180, 320, 3) RGB: what the camera saw at the start and after each step. Frames that a shift drops or delays are
+    there: it is what was before the robot, not what reached the policy."""
+    scenario, shift = _room(outcome), shift_named(outcome.shift)
+    camera = trial_camera(scenario, FrameSpec(width=_VIEW[0], height=_VIEW[1]), mount=shift.mount)
     return [camera.render(pose) for pose in (scenario.start, *outcome.path)]
+
+
+def _room(outcome: TrialOutcome) -> Scenario:
+    """As it was driven, changed as the shift says."""
+    return shift_named(outcome.shift).change(sample_scenario(*outcome.room))
 
 
 def film(outcome: TrialOutcome, views: Sequence[NDArray[np.uint8]]) -> Film:
@@ -62,7 +68,7 @@ def film(outcome: TrialOutcome, views: Sequence[NDArray[np.uint8]]) -> Film:
         outcome: what is shown from above, step by step.
         views: (180, 320, 3) RGB what the camera saw at the start and after each step.
     """
-    scenario = sample_scenario(*outcome.room)
+    scenario = _room(outcome)
     poses = [scenario.start, *outcome.path]
     pictures = [
         _picture(_map(scenario, poses[: step + 1]), view, f"step {step} of {outcome.steps}")
@@ -89,7 +95,7 @@ def _picture(top: Image.Image, view: NDArray[np.uint8], text: str) -> Image.Imag
 
 
 def _map(scenario: Scenario, poses: Sequence[Pose]) -> Image.Image:
-    left, right, bottom, top = SHOWN
+    left, right, _, top = SHOWN
     scale = _FINE * _MAP[0] / (right - left)
 
     def at(x: float, y: float) -> tuple[float, float]:

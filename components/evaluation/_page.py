@@ -67,12 +67,15 @@ def render(report: EvaluationReport, material: Material) -> bytes:
 
 
 def _parts(report: EvaluationReport) -> list[tuple[str, str]]:
-    parts = [("leaderboard", "Leaderboard"), ("protocols", "Which frames count"), ("errors", "Errors"), ("keys", "Keys"),
-             ("curves", "Learning curves"), ("certainty", "How sure it is"), ("senses", "Does it see and listen"),
-             ("frames", "Ten frames"), ("driving", "Closed loop"), ("shifts", "Shifts"), ("origin", "Origin")]  # fmt: skip
-    missing = {"protocols"} if len(protocols(report)[0]) == 0 else set()
-    missing |= set() if report.shifts else {"shifts"}
-    return [(anchor, title) for anchor, title in parts if anchor not in missing]
+    """Anchor and title of what the page has, in its order."""
+    found = [("leaderboard", "Leaderboard")]
+    if protocols(report)[0]:
+        found.append(("protocols", "Which frames count"))
+    found += [("errors", "Errors"), ("keys", "Keys"), ("curves", "Learning curves"), ("certainty", "How sure it is")]
+    found += [("senses", "Does it see and listen"), ("frames", "Ten frames"), ("driving", "Closed loop")]
+    if report.shifts:
+        found.append(("shifts", "Shifts"))
+    return [*found, ("origin", "Origin")]
 
 
 def _board(report: EvaluationReport) -> dict[str, Any]:
@@ -110,7 +113,9 @@ def _rooms(report: EvaluationReport, material: Material) -> dict[str, Any]:
     driven = report.closed_loop
     scenarios, rows = shift_rows(report)
     lost = [
-        item for item in material.outcomes if item.policy == report.subject and item.shift == UNSHIFTED and not item.success
+        item
+        for item in material.outcomes
+        if item.policy == report.subject and item.shift == UNSHIFTED and not item.success
     ]
     simulators = {item.sample.simulator for item in report.metrics if isinstance(item.sample, RoomSample)}
     return {

@@ -49,6 +49,8 @@ def data_uri(figure: Figure, *, simulated: bool) -> str:
     buffer = io.BytesIO()
     with mpl.rc_context(RC):
         if simulated:
+            low = 0.13 / float(figure.get_figheight())  # the mark stands below everything
+            figure.set_layout_engine("constrained", rect=(0, low, 1, 1 - low))
             figure.text(0.998, 0.004, "simulated", ha="right", va="bottom", fontsize=6.5, color=SIMULATED)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -64,7 +66,9 @@ def whisker(panel: Axes, estimate: Estimate, y: float, colour: str, mark: str = 
     )
 
 
-def band(panel: Axes, xs: Sequence[float], estimates: Sequence[Estimate], colour: str, label: str, mark: str) -> None:
+def band(
+    panel: Axes, xs: Sequence[float], estimates: Sequence[Estimate], *, colour: str, mark: str = "o", label: str = ""
+) -> None:
     """A line of values with its intervals as a band."""
     panel.fill_between(
         xs, [item.low for item in estimates], [item.high for item in estimates], color=colour, alpha=0.18, linewidth=0

@@ -40,9 +40,9 @@ def words(estimate: Estimate, digits: int = 3, *, sign: bool = False) -> str:
 def judge(report: EvaluationReport) -> Verdict:
     """What is shown and what is not, in the order of what decides."""
     shown, doubts = _claims(report)
-    headline = " ".join(
-        [f"{report.subject} {_listed(shown)}." if shown else "", f"Not shown: that it {_listed(doubts)}." if doubts else ""]
-    ).strip()  # fmt: skip
+    parts = [f"{report.subject} {_listed(shown)}."] if shown else []
+    parts += [f"Not shown: that {'it' if shown else report.subject} {_listed(doubts)}."] if doubts else []
+    headline = " ".join(parts)
     leaks = report.leaks.leaks
     if leaks:
         seen = len({leak.test for leak in leaks})
@@ -65,6 +65,9 @@ def _claims(report: EvaluationReport) -> tuple[list[str], list[str]]:
         measured = [item for item in report.ablations if item.name in names]
         if measured:
             (shown if all(item.held for item in measured) else doubts).append(f"{sense}s")
+    unmoved = [item for item in report.ablations if item.expects == "stays"]
+    if any(not item.held for item in unmoved):
+        doubts.append("does the same when told in other words")
     rivals = [pair for pair in report.paired_trials if pair.reference not in {INCUMBENT, "expert"}]
     for surely, told in ((True, shown), (False, doubts)):
         names = [pair.reference for pair in rivals if pair.difference.surely_positive is surely]
@@ -106,8 +109,8 @@ def _baselines(report: EvaluationReport) -> Iterator[Reason]:
         )
     for item in (against[name] for name in BASELINES if not against[name].better):
         yield Reason(
-            f"Not shown to beat {item.reference}: the mean absolute error is lower by {words(item.mae_gain, sign=True)}, "
-            f"paired by episode, n={item.mae_gain.n}.",
+            f"Not shown to beat {item.reference}: the mean absolute error is lower by "
+            f"{words(item.mae_gain, sign=True)}, paired by episode, n={item.mae_gain.n}.",
             good=False,
             simulated=report.simulated,
         )
@@ -205,8 +208,8 @@ def _shifts(report: EvaluationReport) -> Iterator[Reason]:
     else:
         rooms = report.shifts[0].loss.n
         yield Reason(
-            f"No loss of success shown under {len(report.shifts)} changes of room or robot; {rooms} rooms each, so only "
-            "a large one would show.",
+            f"No loss of success shown under {len(report.shifts)} changes of room or robot; {rooms} rooms each, so "
+            "only a large one would show.",
             simulated=True,
         )
 

@@ -5,6 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from components import simulation
 from components.contracts import (
     AXES,
     BLIND,
@@ -51,15 +52,7 @@ LINEAGE = Lineage(
     code_revision="5cd61f9c0ffee", python="3.11.9", packages={"numpy": "2.4.6", "torch": "2.13.0"},
     machine="Linux x86_64, 2 CPUs",
 )  # fmt: skip
-SHIFTS = (
-    ("dark", "light", "The sun at 40 % of its strength"),
-    ("floor", "textures", "A floor pattern that no demonstration shows"),
-    ("blue-boxes", "box colours", "Boxes painted blue"),
-    ("low-camera", "camera", "The camera 6 cm lower, tilted up by 5 degrees"),
-    ("slip", "motor", "Each press moves between 70 and 110 % as far"),
-    ("late-2", "latency", "Actions answer the frame of two steps before"),
-    ("paraphrase", "instruction", "Other words for the same task"),
-)
+SHIFTS = [(shift.name, shift.family, shift.what) for shift in simulation.SHIFTS[::3]]
 _Z = NormalDist().inv_cdf(0.975)
 _ERRORS = {"mlp": 0.13, "lstm": 0.105, "ensemble": 0.09, INCUMBENT: 0.115, "constant": 0.40, "median-per-step": 0.31,
            BLIND: 0.19, "repeat-previous": 0.25}  # fmt: skip
@@ -68,12 +61,15 @@ _SUCCESS = {"ensemble": 0.8, INCUMBENT: 0.7, BLIND: 0.1, STRAIGHT_AHEAD: 0.0, EX
 
 def wilson_of(wins, n, method="wilson"):
     rate, spread = wins / n, _Z**2 / n
-    middle, half = (rate + spread / 2) / (1 + spread), _Z * math.sqrt(rate * (1 - rate) / n + spread / (4 * n)) / (1 + spread)  # noqa: E501 - one formula
+    middle, half = (
+        (rate + spread / 2) / (1 + spread),
+        _Z * math.sqrt(rate * (1 - rate) / n + spread / (4 * n)) / (1 + spread),
+    )
     return Estimate(value=rate, low=max(0.0, min(rate, middle - half)), high=min(1.0, max(rate, middle + half)), n=n,
                     method=method)  # fmt: skip
 
 
-def around(value, half, n, method="bootstrap-by-episode", low=-math.inf, high=math.inf):
+def around(value, half, n, method="bootstrap-by-episode", *, low=-math.inf, high=math.inf):
     return Estimate(value=value, low=max(low, value - half), high=min(high, value + half), n=n, method=method)
 
 
@@ -138,13 +134,20 @@ def _frame_metrics(whole, errors):
 
     right = {who: 1 - 1.6 * value for who, value in errors.items()}
     made = [metric("mae", errors)]
-    made += [metric("mae", {w: v * f for w, v in errors.items()}, axes=(a,)) for a, f in zip(VARYING, (0.6, 1.4), strict=True)]  # noqa: E501
+    made += [
+        metric("mae", {w: v * f for w, v in errors.items()}, axes=(a,))
+        for a, f in zip(VARYING, (0.6, 1.4), strict=True)
+    ]
     made += [metric("key-accuracy", right), metric("macro-f1", {w: max(v - 0.1, 0.05) for w, v in right.items()})]
     made += [metric(f"within-{limit}", right) for limit in ("0.3", "0.2", "0.15", "0.1")]
     made += [metric("r2", {w: 1 - 2.2 * v for w, v in errors.items()}), metric("correlation", right)]
-    made += [metric("brier", {w: v * 1.5 for w, v in errors.items()}), metric("ece", {w: v * 0.6 for w, v in errors.items()})]  # noqa: E501
     made += [
-        metric("mae", {w: v * (0.7 + 0.1 * i) for w, v in errors.items()}, 0.05 if i else 0.0, scenario=name, n=2 if i else 1)
+        metric("brier", {w: v * 1.5 for w, v in errors.items()}),
+        metric("ece", {w: v * 0.6 for w, v in errors.items()}),
+    ]
+    made += [
+        metric("mae", {w: v * (0.7 + 0.1 * i) for w, v in errors.items()}, 0.05 if i else 0.0,
+               scenario=name, n=2 if i else 1)
         for i, name in enumerate(SCENARIOS)
     ]  # fmt: skip
     made += [
@@ -154,7 +157,9 @@ def _frame_metrics(whole, errors):
     for protocol, factor in (("middle-frame", 1.3), ("random-frame", 1.1), ("first-frame", 0.0)):
         warning = FIRST_FRAME_WARNING if protocol == "first-frame" else None
         nearly = 0.001 if protocol == "first-frame" else 0.04
-        made.append(metric("mae", {w: v * factor for w, v in errors.items()}, nearly, protocol=protocol, warning=warning))  # noqa: E501
+        made.append(
+            metric("mae", {w: v * factor for w, v in errors.items()}, nearly, protocol=protocol, warning=warning)
+        )
         made.append(metric("key-accuracy", {w: 1 - factor * (1 - v) for w, v in right.items()}, nearly,
                            protocol=protocol, warning=warning))  # fmt: skip
     return made
@@ -191,7 +196,8 @@ def _reliability(whole):
     bins = [
         ReliabilityBin(low=low / 10, high=low / 10 + 0.1, frames=frames, confidence=low / 10 + 0.05,
                        accuracy=around(accuracy, 0.12, 12, low=0.0, high=1.0))
-        for low, frames, accuracy in ((4, 6, 0.3), (5, 11, 0.5), (6, 20, 0.52), (7, 35, 0.7), (8, 60, 0.8), (9, 140, 0.97))
+        for low, frames, accuracy in ((4, 6, 0.3), (5, 11, 0.5), (6, 20, 0.52), (7, 35, 0.7), (8, 60, 0.8),
+                                      (9, 140, 0.97))
     ]  # fmt: skip
     return Reliability(policy="ensemble", sample=whole, bins=tuple(bins))
 
@@ -215,7 +221,7 @@ def full_outcomes(rooms=24, policies=tuple(_SUCCESS), shifts=SHIFTS, seed=0):
     """Every driver in the unshifted rooms, the ensemble under every shift too; ways are made up, rooms are real."""
     made = [outcome(who, room, _SUCCESS[who], seed=seed) for who in policies for room in range(rooms)]
     made += [
-        outcome("ensemble", room, 0.8 - 0.08 * index, shift=name)
+        outcome("ensemble", room, 0.8 - 0.06 * index, shift=name)
         for index, (name, *_) in enumerate(shifts)
         for room in range(16)
     ]
@@ -285,7 +291,7 @@ def _pair(outcomes, reference):
     return PairedTrials(
         subject="ensemble", reference=reference, rooms=n, both=int((mine & theirs).sum()),
         subject_only=int((mine & ~theirs).sum()), reference_only=int((theirs & ~mine).sum()),
-        neither=int((~mine & ~theirs).sum()), difference=around(gain, 0.18, n, "newcombe-paired"),
+        neither=int((~mine & ~theirs).sum()), difference=around(gain, 0.18, n, "newcombe-paired", low=-1.0, high=1.0),
         p_value=0.00004 if decided == "better" else 0.34, e_better=812.0 if decided == "better" else 0.7, e_worse=0.01,
         decided=decided, decided_after=8 if decided == "better" else None,
     )  # fmt: skip
@@ -319,7 +325,9 @@ def full_material(outcomes=None, *, hostile=None):
         )  # fmt: skip
         wrong = (rng.random(18) < 0.25)[:, None]
         predicted.append(np.where(wrong, KEYS["W"], actions).astype(np.float32))
-    truth = Truth(tuple(item.actions for item in episodes), tuple(item.scenario for item in episodes), VARYING, True)
+    truth = Truth(
+        tuple(item.actions for item in episodes), tuple(item.scenario for item in episodes), VARYING, keys=True
+    )
     heat = np.zeros((9, 16))
     heat[4:7, 4:8] = [0.3, 0.8, 1.0, 0.5]
     return Material(

@@ -1,13 +1,20 @@
 """The page shows what the report says, fetches nothing and runs nothing."""
 
+import base64
 import html.parser
+import io
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from components.contracts import BASELINES
+from components.contracts import BASELINES, FIRST_FRAME_WARNING, UNSHIFTED, Leak, LeakCheck
+from components.evaluation._films import failures
+from components.evaluation._page import render
+from components.simulation import SHIFTS
+from tests.evaluation.sample_report import full_material, full_outcomes, full_report
 
 
 class _Page(html.parser.HTMLParser):
@@ -32,9 +39,12 @@ def test_page_fetches_nothing_and_runs_nothing(world, policies):
     page = _Page(here.page(here.report(outcomes=outcomes), outcomes))
     assert "script" not in page.tags
     assert not [name for name, _ in page.attributes if name.startswith("on")]
-    sources = [value for name, value in page.attributes if name in {"src", "href"}]
+    sources = [value for name, value in page.attributes if name in {"src", "srcset"}]
     assert sources
     assert all(value.startswith("data:image/") for value in sources)
+    links = [value for name, value in page.attributes if name == "href"]
+    anchors = {value for name, value in page.attributes if name == "id"}
+    assert {link.removeprefix("#") for link in links} <= anchors
 
 
 def test_page_says_the_verdict_before_the_figures(world):
@@ -48,8 +58,8 @@ def test_page_says_the_verdict_before_the_figures(world):
 def test_page_of_a_policy_that_loses_says_so(world, policies):
     here = world(drivers={"ensemble": policies["blind"], "mlp": policies["blind"]})
     text = _Page(here.page(here.report())).text
-    assert "ensemble is not shown to beat constant, median-per-step" in text
-    assert "the expected rise is not there" in text
+    assert "Not shown: that ensemble beats constant, median-per-step" in text
+    assert "Not shown to look" in text
 
 
 def test_instruction_with_markup_is_shown_and_not_run(world):
@@ -67,7 +77,7 @@ def test_scenario_with_formula_marks_is_drawn_as_text(world):
     here = world()
     here.episodes[:] = [replace(item, scenario="$\\frac{1}<2$") for item in here.episodes]
     here.training[:] = [replace(item, scenario="$\\frac{1}<2$") for item in here.training]
-    assert "by scenario" in here.page(here.report())
+    assert "error by scenario" in here.page(here.report())
 
 
 def test_page_marks_the_closed_loop_as_simulated(world, policies):
@@ -75,15 +85,16 @@ def test_page_marks_the_closed_loop_as_simulated(world, policies):
     here = world()
     text = here.page(here.report(outcomes=outcomes, sources=("robot",)), outcomes)
     assert "The closed loop was driven in simulation; all other figures are from recorded frames." in text
-    assert re.search(r"<h2>Closed loop <span class=\"simulated\">simulated</span></h2>", text)
-    assert "<h2>Leaderboard</h2>" in text
+    assert re.search(r"<h2 [^>]*>Closed loop <span class=\"badge\">simulated</span></h2>", text)
+    assert re.search(r"<h2 [^>]*>Leaderboard</h2>", text)
 
 
-def test_page_of_simulated_frames_marks_every_section(world, policies):
-    here = world()
-    text = here.page(here.report(sources=("simulated",)))
+def test_page_of_simulated_frames_marks_every_section():
+    text = render(full_report(), full_material()).decode()
     assert "every figure on this page is simulated" in text
-    assert '<h2>Leaderboard <span class="simulated">simulated</span></h2>' in text
+    headings = re.findall(r"<h2 id=.*?</h2>", text)
+    assert headings
+    assert all("badge" in heading or "verdict" in heading or "come from" in heading for heading in headings)
 
 
 def test_page_without_closed_loop_says_what_is_missing(world):
@@ -128,4 +139,90 @@ def test_ten_frames_are_shown_right_or_wrong(world, n):
     here = world(n)
     page = _Page(here.page(here.report()))
     assert page.text.count("driven ") - page.text.count("operator drove") >= 10
-    assert len([1 for name, value in page.attributes if name == "src" and "image/png" in value]) == 10
+    assert len([1 for name, value in page.attributes if name == "src" and "image/webp" in value]) == 10
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The page of a report with everything in it, and its parts."""
+    text = render(full_report(), full_material()).decode()
+    return text, _Page(text)
+
+
+def test_page_of_a_whole_report_is_light_and_the_same_again(whole):
+    text, _ = whole
+    assert len(text) < 3 * 2**20
+    assert render(full_report(), full_material()).decode() == text
+
+
+def test_parts_come_in_the_order_of_what_decides(whole):
+    titles = re.findall(r"<h2 id=\"([a-z]+)\"", whole[0])
+    assert titles == [
+        "verdict", "leaderboard", "protocols", "errors", "keys", "curves", "certainty", "senses", "frames", "driving",
+        "shifts", "origin",
+    ]  # fmt: skip
+
+
+def test_every_picture_has_words_and_every_table_a_caption_and_scopes(whole):
+    text, page = whole
+    images = re.findall(r"<img[^>]*>", text)
+    assert all(re.search(r'alt="[^"]{5,}"', image) for image in images)
+    assert page.tags.count("table") == page.tags.count("caption")
+    assert all("scope=" in head for head in re.findall(r"<th[ >][^>]*", text))
+
+
+def test_first_frame_figures_carry_their_warning(whole):
+    assert FIRST_FRAME_WARNING in whole[1].text
+
+
+def test_failures_move_and_stand_still_for_those_who_ask(whole):
+    text, _ = whole
+    films = re.findall(
+        r'<source media="\(prefers-reduced-motion: reduce\)" srcset="data:image/webp;base64,([^"]+)">'
+        r'<img alt="[^"]+" src="data:image/webp;base64,([^"]+)">',
+        text,
+    )
+    assert len(films) == 4
+    for still, moving in films:
+        assert Image.open(io.BytesIO(base64.b64decode(still))).n_frames == 1
+        assert Image.open(io.BytesIO(base64.b64decode(moving))).n_frames > 1
+
+
+def test_failures_are_chosen_by_rule_one_of_each_kind_first():
+    outcomes = full_outcomes()
+    shown = failures(outcomes, "ensemble")
+    assert not any(item.success or item.policy != "ensemble" for item in shown)
+    plain = [item for item in outcomes if item.policy == "ensemble" and item.shift == UNSHIFTED and not item.success]
+    assert shown[0] == plain[0]
+    assert {item.shift for item in shown} > {UNSHIFTED}
+
+
+def test_shift_without_loss_is_not_called_one():
+    outcomes = [item for item in full_outcomes() if item.shift == UNSHIFTED]
+    same = [
+        item.model_copy(update={"shift": shift.name})
+        for shift in SHIFTS[::3]
+        for item in outcomes
+        if item.policy == "ensemble" and item.seed < 10**9 + 16
+    ]
+    text = _Page(render(full_report(outcomes=(*outcomes, *same)), full_material((*outcomes, *same))).decode()).text
+    assert f"No loss of success shown under {len(SHIFTS[::3])} changes" in text
+
+
+def test_leak_is_the_headline():
+    leak = Leak(test="1" * 64, train="2" * 64, how="near-duplicate", observed="17 of 18 frames are the same")
+    report = full_report(leaks=LeakCheck(test_episodes=16, other_episodes=64, leaks=(leak,)))
+    text = _Page(render(report, full_material()).decode()).text
+    assert "Not to be trusted: 1 of 16 test episodes were seen in training." in text
+    assert "17 of 18 frames are the same" in text
+
+
+def test_interval_that_holds_zero_is_never_called_better():
+    report = full_report(error=0.11)  # 0.005 better than the incumbent, give or take 0.02
+    text = _Page(render(report, full_material()).decode()).text
+    assert "Not told apart from the incumbent on the same frames: MAE lower by +0.005 [-0.015, +0.025]" in text
+    assert "Better than the incumbent" not in text
+
+
+def test_page_names_how_to_make_its_figures_again(whole):
+    assert f"drover rebuild {full_report().digest()[:12]}" in whole[1].text

@@ -7,7 +7,7 @@ and follows whatever links HDF5 follows; uploads go through `ingest` first. Time
 from ._amend import amend
 from ._episode import EVENTS, Episode, EpisodeAttributes
 from ._frames import resize_frame
-from ._hash import MIRROR_MASK, hash_distance, perceptual_hash
+from ._hash import MIRROR_MASK, frame_hash, hash_distance, perceptual_hash
 from ._hdf5 import file_attributes, read_episode
 from ._instructions import MAX_TOKENS, WORDINGS, instruction_for, mirror_instruction, paraphrase, tokenize, words
 from ._journal import SUFFIX as JOURNAL_SUFFIX
@@ -21,7 +21,7 @@ __all__ = [
     "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "MIRROR_MASK", "PATTERNS", "POSITIONS", "SCENARIOS",
     "WORDINGS",
     "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter", "Meter",
-    "amend", "content_digest", "file_attributes", "hash_distance", "import_donkey", "instruction_for", "key_of",
-    "make_name", "measure", "mirror_actions", "mirror_instruction", "mirror_scenario", "paraphrase", "parse_name",
-    "perceptual_hash", "read_episode", "recover", "resize_frame", "tokenize", "words",
+    "amend", "content_digest", "file_attributes", "frame_hash", "hash_distance", "import_donkey", "instruction_for",
+    "key_of", "make_name", "measure", "mirror_actions", "mirror_instruction", "mirror_scenario", "paraphrase",
+    "parse_name", "perceptual_hash", "read_episode", "recover", "resize_frame", "tokenize", "words",
 ]  # fmt: skip

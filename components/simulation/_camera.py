@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from components.contracts.errors import ConfigurationError
 from ._raycast import Floats, Lights, Solids, Textures, View, render_rows
 from ._scenario import ROOM, Scenario, sample_scenario
 from ._scene import WALL_HEIGHT, Solid, solids_of
-from ._textures import Texture, box_texture, floor_texture, wall_texture
+from ._textures import Texture, box_texture, floor_texture, wall_texture, with_levels
 
 RENDERER = "numba-raycast-1"
 """Recorded in every simulated episode; counts up when pictures change."""
@@ -72,7 +72,7 @@ class Camera:
         self._lights = _lights(scenario)
         solids = solids_of(scenario)
         self._solids, self._corners = _pack_solids(solids, self._lights.sun), _corners(solids)
-        self._textures = _pack_textures(_textures(scenario))
+        self._textures = Textures(*with_levels(_textures(scenario)))
         self._room = np.array([*ROOM, WALL_HEIGHT])
 
     def render(self, pose: tuple[float, float, float] | Floats) -> NDArray[np.uint8]:
@@ -171,22 +171,6 @@ def _textures(scenario: Scenario) -> list[Texture]:
         wall_texture(look.wall, look.wall_rgb, rng),
         *(box_texture(box.style, box.rgb, rng) for box in scenario.boxes),
     ]
-
-
-def _pack_textures(textures: list[Texture]) -> Textures:
-    """Halve each down to one pixel."""
-    sizes, offsets, texels, used = [], np.zeros((len(textures), 12), np.int64), [], 0
-    for index, texture in enumerate(textures):
-        levels: list[NDArray[Any]] = [texture]
-        while len(levels[-1]) > 1:
-            fine = levels[-1]
-            levels.append((fine[::2, ::2] + fine[1::2, ::2] + fine[::2, 1::2] + fine[1::2, 1::2]) / 4)
-        for level, image in enumerate(levels):
-            offsets[index, level] = used
-            used += image.shape[0] ** 2
-        texels += [image.reshape(-1, 3) for image in levels]
-        sizes.append((len(texture), len(levels)))
-    return Textures(np.array(sizes), offsets, np.concatenate(texels))
 
 
 def _lights(scenario: Scenario) -> Lights:

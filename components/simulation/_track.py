@@ -1,12 +1,13 @@
 """Many drives through the same rooms, in parallel: processes that hold the policies, kept from drive to drive."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Self
 
 import mujoco
 
@@ -15,6 +16,7 @@ from components.contracts.errors import ConfigurationError
 
 from ._body import Motion
 from ._camera import RENDERER, warm_up
+from ._record import RecordedRoom, record_room
 from ._shifts import NO_SHIFT, Shift
 from ._trials import MAX_PRESSES, Recital, Reference, Room, TrialSettings, drive_by_map, drive_by_sight
 
@@ -32,9 +34,10 @@ _ABREAST = 8
 
 @dataclass(frozen=True)
 class _Share:
-    driver: str
     rooms: tuple[Room, ...]
     settings: TrialSettings
+    recorded: bool = False
+    """The expert drives and is recorded; otherwise `settings` name the driver."""
 
 
 class Track:
@@ -73,7 +76,7 @@ class Track:
         self._frames = frame if isinstance(frame, Mapping) else dict.fromkeys(drivers, frame or FrameSpec())
         self._trial = (max_presses, motion or Motion())
         self._stack = ExitStack()
-        self._crew: Crew[_Share, list[TrialOutcome]] | None = None
+        self._crew: Crew[_Share, list[Any]] | None = None
         self._cab = _Cab(self._drivers)
 
     def __enter__(self) -> Self:
@@ -108,18 +111,35 @@ class Track:
         if name not in self._drivers or not rooms:
             known = ", ".join(sorted(self._drivers))
             raise ConfigurationError(f"expected a driver of {known} and rooms, got {name!r} and {len(rooms)} rooms")
-        settings = TrialSettings(name, self._frames.get(name, FrameSpec()), shift or NO_SHIFT, *self._trial)
-        shares = [_Share(name, part, settings) for part in _parts(tuple(rooms), self._workers)]
-        outcomes: list[list[TrialOutcome]] = [[] for _ in shares]
-        told = progress or (lambda outcome: None)
-        for index, driven in self._driven(shares, at_once=isinstance(self._drivers[name], str | Recital)):
-            outcomes[index] = driven
-            for outcome in driven:
-                told(outcome)
-        return [outcome for part in outcomes for outcome in part]
+        here = isinstance(self._drivers[name], str | Recital)
+        results = self._results(self._shares(name, rooms, self._frames.get(name), shift), here=here)
+        return _in_order(_told(results, progress or (lambda outcome: None)))
 
-    def _driven(self, shares: Sequence[_Share], *, at_once: bool) -> Iterator[tuple[int, list[TrialOutcome]]]:
-        if at_once or self._workers == 1:
+    def record(
+        self, rooms: Sequence[Room], shift: Shift | None = None, *, frame: FrameSpec | None = None
+    ) -> list[RecordedRoom]:
+        """The scripted operator's 17 presses through every room. Without a shift they are a `Demonstration`'s.
+
+        Under a shift the operator knows what is changed (that frames come late, that one is missing): it presses what
+        fits where the robot will be, and what is recorded is what a driver would have been shown.
+
+        Args:
+            rooms: any scenarios and seeds.
+            shift: what is changed; None: nothing.
+            frame: size of the frames.
+
+        Returns:
+            One a room, in the rooms' order.
+        """
+        shares = [replace(share, recorded=True) for share in self._shares("expert", rooms, frame, shift)]
+        return _in_order(self._results(shares, here=False))
+
+    def _shares(self, name: str, rooms: Sequence[Room], frame: FrameSpec | None, shift: Shift | None) -> list[_Share]:
+        settings = TrialSettings(name, frame or FrameSpec(), shift or NO_SHIFT, *self._trial)
+        return [_Share(part, settings) for part in _parts(tuple(rooms), self._workers)]
+
+    def _results(self, shares: Sequence[_Share], *, here: bool) -> Iterator[tuple[int, list[Any]]]:
+        if here or self._workers == 1:
             return ((index, self._cab(share)) for index, share in enumerate(shares))
         if self._crew is None:
             from components.training import share_out  # Ray is heavy, and robots on trial lack it
@@ -137,17 +157,47 @@ class _Cab:
         self._drivers = drivers
         self._made: dict[str, Policy | PolicyBatch] = {}
 
-    def __call__(self, share: _Share) -> list[TrialOutcome]:
-        driver = self._drivers[share.driver]
+    def __call__(self, share: _Share) -> list[Any]:
+        """RecordedRooms or TrialOutcomes."""
+        name = share.settings.name
+        if share.recorded:
+            return [record_room(room, share.settings) for room in share.rooms]
+        driver = self._drivers[name]
         if isinstance(driver, str | Recital):
             return [drive_by_map(driver, room, share.settings) for room in share.rooms]
-        if share.driver not in self._made:
-            self._made[share.driver] = driver()
-        return list(drive_by_sight(self._made[share.driver], share.rooms, share.settings))
+        if name not in self._made:
+            self._made[name] = driver()
+        return list(drive_by_sight(self._made[name], share.rooms, share.settings))
 
 
 def _parts(rooms: tuple[Room, ...], workers: int) -> list[tuple[Room, ...]]:
     """As equal as can be, as few as can be, as many for each worker."""
     count = min(len(rooms), workers * math.ceil(len(rooms) / (workers * _ABREAST)))
-    edges = [len(rooms) * index // count for index in range(count + 1)]
+    edges = [len(rooms) * index // count for index in range(count + 1)] if count else []
     return [rooms[first:last] for first, last in pairwise(edges)]
+
+
+def _told(
+    results: Iterable[tuple[int, list[TrialOutcome]]], progress: Callable[[TrialOutcome], None]
+) -> Iterator[tuple[int, list[TrialOutcome]]]:
+    for index, driven in results:
+        for outcome in driven:
+            progress(outcome)
+        yield index, driven
+
+
+def _in_order(results: Iterable[tuple[int, list[Any]]]) -> list[Any]:
+    return [item for _, part in sorted(results, key=itemgetter(0)) for item in part]
+
+
+def record_expert(
+    rooms: Sequence[Room],
+    *,
+    frame: FrameSpec | None = None,
+    shift: Shift | None = None,
+    workers: int = 2,
+    settings: Settings | None = None,
+) -> list[RecordedRoom]:
+    """`Track.record` with a track of its own: for one suite. For several, keep a track, whose processes stay."""
+    with Track({}, workers=workers, settings=settings) as track:
+        return track.record(rooms, shift, frame=frame)

@@ -181,18 +181,21 @@ def drive_by_map(driver: Reference | Recital, room: Room, settings: TrialSetting
 def _drive_abreast(drivers: PolicyBatch, trials: Sequence[Trial]) -> list[TrialOutcome]:
     """In step. A room that is over keeps its last picture until all are."""
     eyes = [Eye(trial) for trial in trials]
+    pictures = [eye.look() for eye in eyes]
     drivers.reset([trial.instruction for trial in trials])
-    drivers.act([eye.look() for eye in eyes])  # frame 0 is seen, but the robot stands still
+    drivers.act(pictures)  # frame 0 is seen, but the robot stands still
     while not all(trial.over for trial in trials):
-        answers = drivers.act([eye.look() for eye in eyes])
-        for trial, answer in zip(trials, answers, strict=True):
+        answers = drivers.act(pictures)
+        for index, trial in enumerate(trials):
             if not trial.over:
-                trial.press(answer)
+                trial.press(answers[index])
+            if not trial.over:
+                pictures[index] = eyes[index].look()
     return [trial.outcome() for trial in trials]
 
 
 class Eye:
-    """What the driver of a trial is shown. What was just shown is not drawn again, nor anything when it is over."""
+    """What the driver of a trial is shown; what was just shown is not drawn again."""
 
     def __init__(self, trial: Trial) -> None:
         settings = trial.settings
@@ -202,7 +205,7 @@ class Eye:
 
     def look(self) -> Picture:
         """(h, w, 3) uint8 RGB."""
-        if self._trial.shown != self._pose and not self._trial.over:
+        if self._trial.shown != self._pose:
             self._pose = self._trial.shown
             self._picture = self._camera.render(self._pose)
         return self._picture

@@ -204,6 +204,16 @@ def test_run_stops_once_every_decision_that_the_gate_needs_is_clear():
     assert not may_stop([])
 
 
+def test_run_stops_where_the_interval_that_the_gate_reads_is_clear_too():
+    won = [True] * 7 + [False]
+    seven = [pair(driven("ensemble", won), driven(BLIND, [False] * 8), stop_early=True)]
+    assert (seven[0].decided, seven[0].difference.low < 0) == ("better", True)
+    assert not may_stop(seven)
+    eight = [pair(driven("ensemble", [True] * 8), driven(BLIND, [False] * 8), stop_early=True)]
+    assert eight[0].difference.low > 0
+    assert may_stop(eight)
+
+
 def test_run_stops_for_a_subject_that_is_surely_worse_too():
     subject = driven("ensemble", [False] * 16)
     better = [pair(subject, driven(name, [True] * 16), stop_early=True) for name in (STRAIGHT_AHEAD, BLIND, INCUMBENT)]

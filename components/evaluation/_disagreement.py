@@ -6,11 +6,13 @@ are the expert's, so that a shift is told by what is seen and heard, and not by 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from components.contracts import (
     AXES,
+    UNSHIFTED,
     Axis,
     Disagreement,
     Ensemble,
@@ -20,7 +22,7 @@ from components.contracts import (
 )
 from components.contracts.errors import EvidenceError
 from components.datasets import EpisodeFrames
-from components.policies import Predictions, load_module, predict_with
+from components.policies import Predictions, StepModule, load_module, predict_with
 from components.storage import ObjectStore
 
 from ._calibration import Keyboard
@@ -154,7 +156,13 @@ def tell_apart(shift: str, usual: Sequence[Array], shifted: Sequence[Array], *, 
 
 
 def detect_novelty(
-    store: ObjectStore, ensemble: Ensemble, rooms: Sequence[tuple[str, int]], axes: Sequence[Axis], *, seed: int
+    store: ObjectStore,
+    ensemble: Ensemble,
+    rooms: Sequence[tuple[str, int]],
+    axes: Sequence[Axis],
+    *,
+    seed: int,
+    workers: int = 1,
 ) -> tuple[Novelty, ...]:
     """Disagreement on the expert's drives in rooms of the simulation, with and without each shift. Simulated.
 
@@ -166,28 +174,45 @@ def detect_novelty(
         rooms: (scenario, seed); at least two.
         axes: The axes that vary.
         seed: Of the bootstrap.
+        workers: Processes of Ray's; 1 does it in this one, without Ray.
 
     Raises:
         PolicyError, IntegrityError: weights that cannot be loaded.
     """
-    from components.simulation import SHIFTS, record_expert  # here: shifts need the simulator, figures do not
+    from components.simulation import SHIFTS, warm_up  # here: shifts need the simulator, figures do not
 
     if len(ensemble.members) < 2 or not rooms:
         return ()
     modules = [load_module(store, member) for member in ensemble.members]
-    frame = ensemble.members[0].spec.frame
+    ask = partial(_apart_under, modules, ensemble.weights, tuple(axes), tuple(rooms))
+    names = [UNSHIFTED, *(shift.name for shift in SHIFTS if shift.family not in UNFELT)]
+    if workers == 1:
+        found = {name: ask(name) for name in names}
+    else:
+        from components.training import share_out
 
-    def apart(shift: object) -> list[Array]:
-        recorded = [
-            EpisodeFrames(
-                sha256=f"{item.seed:064x}", name=f"{item.scenario}-{item.seed}", robot="simulated", session="expert",
-                scenario=item.scenario, instruction=item.instruction, frames=item.frames, actions=item.actions,
-            )
-            for item in record_expert(rooms, frame=frame, shift=shift)
-        ]  # fmt: skip
-        answers = zip(*(predict_with(module, recorded) for module in modules), strict=True)
-        return [uncertainty(item, ensemble.weights, axes).disagreement for item in answers]
+        warm_up()  # so that the processes find the compiled camera
+        with share_out(partial(partial, ask), workers=workers) as crew:
+            found = {names[index]: apart for index, apart in crew.each(names)}
+    return tuple(tell_apart(name, found[UNSHIFTED], found[name], seed=seed) for name in names[1:])
 
-    usual = apart(None)
-    felt = [shift for shift in SHIFTS if shift.family not in UNFELT]
-    return tuple(tell_apart(shift.name, usual, apart(shift), seed=seed) for shift in felt)
+
+def _apart_under(
+    modules: Sequence[StepModule],
+    weights: Sequence[float],
+    axes: Sequence[Axis],
+    rooms: Sequence[tuple[str, int]],
+    shift: str,
+) -> list[Array]:
+    """(T,) disagreement a room, on the expert's drive under a shift."""
+    from components.simulation import record_expert, shift_named
+
+    recorded = [
+        EpisodeFrames(
+            sha256=f"{item.seed:064x}", name=f"{item.scenario}-{item.seed}", robot="simulated", session="expert",
+            scenario=item.scenario, instruction=item.instruction, frames=item.frames, actions=item.actions,
+        )
+        for item in record_expert(rooms, frame=modules[0].frame, shift=shift_named(shift), workers=1)
+    ]  # fmt: skip
+    answers = zip(*(predict_with(module, recorded) for module in modules), strict=True)
+    return [uncertainty(item, weights, axes).disagreement for item in answers]

@@ -114,7 +114,7 @@ def evaluate(
             for name, did in actions.items()
             if name != subject
         ),
-        leaks=check_leaks(training, validation, episodes),
+        leaks=check_leaks(training, validation, episodes, sessions=dataset.spec.split_by == "group"),
         ablations=ablate(
             truth,
             whole,

@@ -119,17 +119,19 @@ def _interval(value: float, draws: Array, n: int, bounds: Bounds) -> tuple[float
 
 def _bent(value: float, margin: float, n: int, bounds: Bounds) -> tuple[float, float]:
     """`value` plus and minus `margin` where there are no bounds; else the same on the logit scale between two, on the
-    logarithmic one below a single upper one."""
+    logarithmic one beside a single one."""
     to_low, to_high = value - bounds.low, bounds.high - value
     if min(to_low, to_high) <= _AT_A_BOUND:
         scale = to_low + to_high if math.isfinite(to_low + to_high) else 1.0
         reach = scale * _Z**2 / (n + _Z**2)  # Wilson's
         return (value, value + reach) if to_low <= _AT_A_BOUND else (value - reach, value)
-    if math.isinf(to_high):
+    near = min(to_low, to_high)
+    if math.isinf(near):
         return value - margin, value + margin
-    if math.isinf(to_low):
-        factor = math.exp(min(margin / to_high, _MOST_BENT))
-        return bounds.high - to_high * factor, bounds.high - to_high / factor
+    if math.isinf(to_low + to_high):
+        factor = math.exp(min(margin / near, _MOST_BENT))
+        sides = bounds.high - near * factor, bounds.high - near / factor
+        return sides if math.isinf(to_low) else (bounds.low + near / factor, bounds.low + near * factor)
     factor = math.exp(min(margin * (to_low + to_high) / (to_low * to_high), _MOST_BENT))
     low = bounds.low + (to_low + to_high) * to_low / (to_low + to_high * factor)
     return low, bounds.low + (to_low + to_high) * to_low / (to_low + to_high / factor)

@@ -87,7 +87,17 @@ def _means(driven: Driven, rooms: int, seed: int) -> dict[RoomMetric, dict[str, 
         }
         if all(figures.values()):
             found[name] = {who: figure for who, figure in figures.items() if figure}
+    found["spl"] = {who: _with_failures_unmet(figure, driven[who]) for who, figure in found["spl"].items()}
     return found
+
+
+def _with_failures_unmet(spl: Estimate, own: Sequence[TrialOutcome]) -> Estimate:
+    """As unsure of the SPL as of the success rate: where nobody failed, no draw of the bootstrap knows of a failure."""
+    wins = sum(item.success for item in own)
+    rate, each = wilson(wins, len(own)), spl.value * len(own) / max(wins, 1)
+    return spl.model_copy(
+        update={"low": min(spl.low, rate.low * each), "high": max(spl.high, min(1.0, rate.high * each))}
+    )
 
 
 def _mean(attribute: str, column: int, rooms: int, sums: Table) -> Array:

@@ -20,8 +20,6 @@ from components.contracts import (
     DRIVERS,
     EXPERT,
     STRAIGHT_AHEAD,
-    UNSHIFTED,
-    ClosedLoopScore,
     Ensemble,
     FrameSpec,
     Metric,
@@ -203,30 +201,3 @@ def conclude(
         shifts=tuple(effects),
         outcomes=tuple(item for part in everything for outcomes in part.values() for item in outcomes),
     )
-
-
-@dataclass(frozen=True)
-class DrivenRow:
-    """A driver's score and what the page tells beside it."""
-
-    score: ClosedLoopScore
-    reached: str
-    right_side: str
-    seconds: float
-    """Mean simulated seconds a trial."""
-
-
-def rows(scores: Sequence[ClosedLoopScore], outcomes: Sequence[TrialOutcome]) -> list[DrivenRow]:
-    """Scores with the plain counts behind them, in the scores' order."""
-    found = []
-    for score in scores:
-        own = [item for item in outcomes if item.policy == score.name and item.shift == UNSHIFTED]
-        found.append(
-            DrivenRow(
-                score=score,
-                reached=f"{sum(item.reached for item in own)} of {len(own)}",
-                right_side=f"{sum(item.right_side for item in own)} of {len(own)}",
-                seconds=score.duration_s.value,
-            )
-        )
-    return found

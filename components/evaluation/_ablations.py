@@ -48,7 +48,7 @@ EXPECTED: dict[AblationName, Expectation] = {
         "margin is one wrong key press on one axis an episode.",
     ),
 }
-_GREY = 128  # what the policies' normalisation maps to zero
+GREY = 128  # what the policies' normalisation maps to zero
 
 
 def ablate(
@@ -101,7 +101,7 @@ def one_press(truth: Truth) -> float:
 
 
 def _altered(episodes: Sequence[EpisodeFrames], seed: int) -> Iterator[tuple[AblationName, list[EpisodeFrames]]]:
-    yield "blank-images", [replace(item, frames=np.full_like(item.frames, _GREY)) for item in episodes]
+    yield "blank-images", [replace(item, frames=np.full_like(item.frames, GREY)) for item in episodes]
     yield "shuffled-images", shuffle_images(episodes, seed=seed)
     yield "frozen-images", [replace(item, frames=np.repeat(item.frames[:1], len(item.frames), 0)) for item in episodes]
     sides = {side for item in episodes for side in ("left", "right") if side in words(item.instruction)}

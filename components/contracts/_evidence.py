@@ -1,5 +1,6 @@
 """Evidence: everything that is claimed about one policy, in types that refuse a claim without what carries it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
@@ -190,6 +191,23 @@ class EvaluationReport(Frozen):
             mean = sum(item.value for item in score.mae_by_axis.values()) / len(score.mae_by_axis)
             if abs(mean - score.mae.value) > 1e-6:
                 raise ValueError(f"{score.name}: mae is {score.mae.value}, but the mean over its axes is {mean}")
+        return self
+
+    @model_validator(mode="after")
+    def _frames_add_up(self) -> "EvaluationReport":
+        """Figures of some frames cannot stand for those of all: the parts are there to be added."""
+        said = Counter((item.name, item.sample.model_dump_json()) for item in self.metrics)
+        if twice := sorted({name for (name, _), times in said.items() if times > 1}):
+            raise ValueError(f"expected one figure of one sample, got several of {', '.join(twice)}")
+        for score in self.scores:
+            if score.mae.n != self.episodes:
+                raise ValueError(
+                    f"{score.name} is measured on {score.mae.n} episodes, the report is of {self.episodes}"
+                )
+            counted = sum(item.n for item in score.mae_by_frame.values())
+            mean = sum(item.n * item.value for item in score.mae_by_frame.values()) / max(counted, 1)
+            if counted == self.frames and abs(mean - score.mae.value) > 1e-6:
+                raise ValueError(f"{score.name}: mae is {score.mae.value}, but the mean over its frames is {mean}")
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from ._base import Frozen
-from ._episodes import Axis
+from ._episodes import AXES, Axis
 from ._refs import Sha256
 
 BASELINES = ("constant", "median-per-step", "median-per-step-and-scenario", "repeat-previous")
@@ -91,6 +91,12 @@ class FrameSample(Frozen):
             raise ValueError(
                 "frame 0's action is always zero: it is in no figure but those of the first-frame protocol"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names_each_axis_once(self) -> "FrameSample":
+        if self.axes != tuple(axis for axis in AXES if axis in self.axes):
+            raise ValueError(f"expected axes in the order of {', '.join(AXES)}, each once, got {', '.join(self.axes)}")
         return self
 
 

@@ -20,9 +20,11 @@ from . import (
     _import,
     _quarantine,
     _rebuild,
+    _report,
     _robot,
     _rollout,
     _stack,
+    _suggest,
 )
 
 app = typer.Typer(
@@ -41,9 +43,13 @@ _episodes.app.add_typer(_collections.app)
 app.add_typer(_episodes.app, name="episodes")
 app.add_typer(_checks.app, name="checks")
 app.command("coverage")(_coverage.coverage)
+app.command("suggest")(_suggest.suggest)
 app.add_typer(_rollout.app, name="rollout")
 app.add_typer(_gate.app, name="gate")
 app.command("rebuild")(_rebuild.rebuild)
+app.command("report")(_report.report)
+app.command("compare")(_report.compare)
+app.command("leaderboard")(_report.leaderboard)
 
 __all__ = ["app", "main"]
 

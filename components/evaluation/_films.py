@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from components.contracts import UNSHIFTED, FrameSpec, TrialOutcome
-from components.simulation import ROBOT_RADIUS, Scenario, sample_scenario, shift_named, trial_camera
+from components.simulation import ROBOT_RADIUS, Scenario, replay, sample_scenario, shift_named
 
 from ._plots import COLOURS, FAINT, INK, SIMULATED
 from ._rooms import SHOWN, told
@@ -48,31 +48,18 @@ def failures(outcomes: Sequence[TrialOutcome], subject: str) -> list[TrialOutcom
     return [*ordered[: FILMS - 1], *sorted(shifted, key=lost.index), *ordered[FILMS - 1 :]][:FILMS]
 
 
-def camera_views(outcome: TrialOutcome) -> list[NDArray[np.uint8]]:
-    """(180, 320, 3) RGB: what the camera saw at the start and after each step. Frames that a shift drops or delays are
-    there: it is what was before the robot, not what reached the policy."""
-    scenario, shift = _room(outcome), shift_named(outcome.shift)
-    camera = trial_camera(scenario, FrameSpec(width=_VIEW[0], height=_VIEW[1]), mount=shift.mount)
-    return [camera.render(pose) for pose in (scenario.start, *outcome.path)]
-
-
 def _room(outcome: TrialOutcome) -> Scenario:
     """As it was driven, changed as the shift says."""
     return shift_named(outcome.shift).change(sample_scenario(*outcome.room))
 
 
-def film(outcome: TrialOutcome, views: Sequence[NDArray[np.uint8]]) -> Film:
-    """One drive.
-
-    Args:
-        outcome: what is shown from above, step by step.
-        views: (180, 320, 3) RGB what the camera saw at the start and after each step.
-    """
+def film(outcome: TrialOutcome) -> Film:
+    """One drive, step by step."""
     scenario = _room(outcome)
     poses = [scenario.start, *outcome.path]
     pictures = [
         _picture(_map(scenario, poses[: step + 1]), view, f"step {step} of {outcome.steps}")
-        for step, view in enumerate(views)
+        for step, view in enumerate(replay(outcome, FrameSpec(width=_VIEW[0], height=_VIEW[1])))
     ]
     shift = "" if outcome.shift == UNSHIFTED else f", shift {outcome.shift}"
     ending = told(outcome)
@@ -87,7 +74,7 @@ def film(outcome: TrialOutcome, views: Sequence[NDArray[np.uint8]]) -> Film:
 def _picture(top: Image.Image, view: NDArray[np.uint8], text: str) -> Image.Image:
     picture = Image.new("RGB", (_MAP[0] + _VIEW[0] + 6, _VIEW[1]), "white")
     picture.paste(top, (0, 0))
-    picture.paste(Image.fromarray(view).resize(_VIEW), (_MAP[0] + 6, 0))
+    picture.paste(Image.fromarray(view), (_MAP[0] + 6, 0))
     canvas = ImageDraw.Draw(picture)
     canvas.text((5, 3), text, font=ImageFont.load_default(size=11), fill=INK)
     canvas.text((_MAP[0] - 5, 176), "simulated", font=ImageFont.load_default(size=11), fill=SIMULATED, anchor="rb")

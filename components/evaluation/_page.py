@@ -13,7 +13,7 @@ from components.contracts import AXES, UNSHIFTED, Ensemble, EvaluationReport, Ro
 from components.datasets import EpisodeFrames
 
 from . import _certainty_plots, _error_plots
-from ._films import Film, camera_views, failures, film
+from ._films import Film, failures, film
 from ._intervals import DRAWS
 from ._metrics import CONTINUOUS_WITHIN, WITHIN
 from ._pictures import Place, draw_frames, label
@@ -145,7 +145,7 @@ def _warnings(report: EvaluationReport) -> list[str]:
 
 
 def _films(report: EvaluationReport, material: Material) -> list[Film]:
-    return [film(item, camera_views(item)) for item in failures(material.outcomes, report.subject)]
+    return [film(item) for item in failures(material.outcomes, report.subject)]
 
 
 def _plots(report: EvaluationReport, material: Material) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _plots(report: EvaluationReport, material: Material) -> dict[str, Any]:
 
 
 def _scatter(report: EvaluationReport, material: Material) -> list[tuple[str, str]]:
-    drawn = []
+    drawn: list[tuple[str, str]] = []
     for axis in report.axes:
         column = AXES.index(axis)
         driven, told = (

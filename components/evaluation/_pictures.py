@@ -21,6 +21,7 @@ Place = tuple[int, int]
 _WIDTH = 320
 _QUALITY = 80
 _DARK = 0.18
+_FAINTEST = 0.05  # a change of the answer that is lit fully at least: smaller ones are not blown up
 _TRUE, _PREDICTED = (255, 255, 255), (255, 176, 59)
 
 
@@ -36,6 +37,8 @@ class Picture:
     predicted: str
     right: bool
     where: str
+    most: float
+    """By how much hiding a part changes the answer at most, 0 to 1; 0 where that was not measured."""
 
 
 def label(action: NDArray[np.float32], *, keys: bool) -> str:
@@ -63,7 +66,7 @@ def draw_frames(
     """The chosen frames.
 
     Args:
-        saliency: (rows, columns) of a chosen frame: how much each part of it mattered, of any scale.
+        saliency: (rows, columns) of a chosen frame: by how much the answer changes when a part is hidden, 0 to 1.
         keys: actions are key presses.
         within: a continuous action is right when no axis is farther off.
         seed: of the choice.
@@ -82,6 +85,7 @@ def draw_frames(
                 predicted=told,
                 right=bool(pressed == told if keys else np.abs(true - guess).max() <= within),
                 where=f"{item.scenario or item.name}, step {step}",
+                most=float(saliency[place].max()) if place in saliency else 0.0,
             )
         )
     return pictures
@@ -108,8 +112,7 @@ def _draw(frame: NDArray[np.uint8], marks: Sequence[tuple[NDArray[np.float32], t
 def _spotlight(frame: NDArray[np.uint8], saliency: NDArray[np.floating]) -> str:
     """Full light where it mattered most. A frame in which nothing mattered is dark all over."""
     image = _enlarged(frame)
-    most = float(saliency.max())
-    share = np.clip(saliency / most, 0, 1) if most > 0 else np.zeros_like(saliency)
+    share = np.clip(saliency / max(float(saliency.max()), _FAINTEST), 0, 1)
     light = Image.fromarray(np.asarray(255 * (_DARK + (1 - _DARK) * share), np.uint8))
     smooth = np.asarray(light.resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
     return _webp(Image.fromarray(np.asarray(np.asarray(image) * smooth[..., None], np.uint8)))

@@ -1,7 +1,7 @@
 """Rooms seen from above, with every driver's way through them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def draw_rooms(scores: Sequence[ClosedLoopScore], outcomes: Sequence[TrialOutcom
     return pictures
 
 
-def _draw(scenario: Scenario, outcomes: Sequence[TrialOutcome], roles: dict[str, str]) -> str:
+def _draw(scenario: Scenario, outcomes: Sequence[TrialOutcome], roles: Mapping[str, str]) -> str:
     left, right, bottom, top = SHOWN
     with drawing(_WIDTH * (top - bottom) / (right - left), width=_WIDTH) as (figure, panel):
         panel.set_axis_off()

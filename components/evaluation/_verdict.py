@@ -70,9 +70,9 @@ def _claims(report: EvaluationReport) -> tuple[list[str], list[str]]:
         doubts.append("does the same when told in other words")
     rivals = [pair for pair in report.paired_trials if pair.reference not in {INCUMBENT, "expert"}]
     for surely, told in ((True, shown), (False, doubts)):
-        names = [pair.reference for pair in rivals if pair.difference.surely_positive is surely]
-        if names:
-            told.append(f"drives better than {_listed(names)} in simulation")
+        against_whom = [pair.reference for pair in rivals if pair.difference.surely_positive is surely]
+        if against_whom:
+            told.append(f"drives better than {_listed(against_whom)} in simulation")
     return shown, doubts
 
 

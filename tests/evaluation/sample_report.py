@@ -54,6 +54,7 @@ LINEAGE = Lineage(
 )  # fmt: skip
 SHIFTS = [(shift.name, shift.family, shift.what) for shift in simulation.SHIFTS[::3]]
 _Z = NormalDist().inv_cdf(0.975)
+_SHARES = tuple(17 * (0.4 + 0.1 * (9 - abs(9 - step))) / 14.9 for step in range(1, 18))
 _ERRORS = {"mlp": 0.13, "lstm": 0.105, "ensemble": 0.09, INCUMBENT: 0.115, "constant": 0.40, "median-per-step": 0.31,
            BLIND: 0.19, "repeat-previous": 0.25}  # fmt: skip
 _SUCCESS = {"ensemble": 0.8, INCUMBENT: 0.7, BLIND: 0.1, STRAIGHT_AHEAD: 0.0, EXPERT: 1.0}
@@ -151,8 +152,8 @@ def _frame_metrics(whole, errors):
         for i, name in enumerate(SCENARIOS)
     ]  # fmt: skip
     made += [
-        metric("mae", {w: v * (0.4 + 0.1 * (9 - abs(9 - step))) for w, v in errors.items()}, 0.05, frame=step)
-        for step in range(1, 18)
+        metric("mae", {w: v * share for w, v in errors.items()}, 0.05, frame=step)
+        for step, share in enumerate(_SHARES, 1)
     ]
     for protocol, factor in (("middle-frame", 1.3), ("random-frame", 1.1), ("first-frame", 0.0)):
         warning = FIRST_FRAME_WARNING if protocol == "first-frame" else None

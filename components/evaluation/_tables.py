@@ -107,7 +107,7 @@ def protocols(report: EvaluationReport) -> tuple[list[ProtocolTable], list[str]]
 
 def heat(share: float, text: str) -> Cell:
     """A shade of one blue: darker is more, which grey print and colour-blind people see alike."""
-    red, green, blue, _ = mpl.colormaps["Blues"](0.85 * min(max(share, 0.0), 1.0))
+    red, green, blue, _ = mpl.colormaps["Blues"](0.07 + 0.78 * min(max(share, 0.0), 1.0))
     dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
     return Cell(text, to_hex((red, green, blue)), "#ffffff" if dark else INK)
 

@@ -202,7 +202,7 @@ def _shifts(report: EvaluationReport) -> Iterator[Reason]:
         rooms = worst.loss.n
         yield Reason(
             f"Loses success under {len(surely)} of {len(report.shifts)} changes of room or robot, most under "
-            f"{worst.shift}: {words(worst.loss, 2)} of {rooms} rooms.",
+            f"{worst.shift}: success is lower by {words(worst.loss, 2)}, n={rooms} rooms.",
             simulated=True,
         )
     else:

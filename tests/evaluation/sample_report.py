@@ -256,7 +256,7 @@ def _room_metrics(outcomes):
     for shift in shifts:
         here = [item for item in outcomes if item.shift == shift]
         who = list(dict.fromkeys(item.policy for item in here))
-        for scenario in (None, *(SCENARIOS if shift != UNSHIFTED else ())):
+        for scenario in (None, *SCENARIOS):
             made += _in_rooms(here, who, shift, scenario)
     return made
 

@@ -90,7 +90,7 @@ def test_page_marks_the_closed_loop_as_simulated(world, policies):
 
 
 def test_page_of_simulated_frames_marks_every_section():
-    text = render(full_report(), full_material()).decode()
+    text = render(full_report(), full_material(())).decode()
     assert "every figure on this page is simulated" in text
     headings = re.findall(r"<h2 id=.*?</h2>", text)
     assert headings
@@ -205,21 +205,21 @@ def test_shift_without_loss_is_not_called_one():
         for item in outcomes
         if item.policy == "ensemble" and item.seed < 10**9 + 16
     ]
-    text = _Page(render(full_report(outcomes=(*outcomes, *same)), full_material((*outcomes, *same))).decode()).text
+    text = _Page(render(full_report(outcomes=(*outcomes, *same)), full_material(())).decode()).text
     assert f"No loss of success shown under {len(SHIFTS[::3])} changes" in text
 
 
 def test_leak_is_the_headline():
     leak = Leak(test="1" * 64, train="2" * 64, how="near-duplicate", observed="17 of 18 frames are the same")
     report = full_report(leaks=LeakCheck(test_episodes=16, other_episodes=64, leaks=(leak,)))
-    text = _Page(render(report, full_material()).decode()).text
+    text = _Page(render(report, full_material(())).decode()).text
     assert "Not to be trusted: 1 of 16 test episodes were seen in training." in text
     assert "17 of 18 frames are the same" in text
 
 
 def test_interval_that_holds_zero_is_never_called_better():
     report = full_report(error=0.11)  # 0.005 better than the incumbent, give or take 0.02
-    text = _Page(render(report, full_material()).decode()).text
+    text = _Page(render(report, full_material(())).decode()).text
     assert "Not told apart from the incumbent on the same frames: MAE lower by +0.005 [-0.015, +0.025]" in text
     assert "Better than the incumbent" not in text
 

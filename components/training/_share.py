@@ -62,7 +62,7 @@ class Crew(Generic[Share, Result]):
             ray.kill(actor)
 
     def _hire(self) -> Any:
-        return ray.remote(num_cpus=1)(_Worker).remote(self._make)
+        return _worker().remote(self._make)
 
     def _replace(self, actor: Any, error: RayActorError) -> Any:
         if not self._spare:
@@ -96,11 +96,18 @@ def share_out(
             crew.end()
 
 
-class _Worker:
-    """Its numerical libraries run on one thread: Ray sees to that for whoever has one CPU."""
+def _worker() -> Any:
+    """An actor with one CPU, on which its numerical libraries run one thread each: Ray sees to that.
 
-    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
-        self._work = make()
+    Its class is local, so that it travels by value: the process imports what the work needs, and not this package with
+    all of Ray Train and Tune, which takes seconds.
+    """
 
-    def work(self, share: Any) -> Any:
-        return self._work(share)
+    class Worker:
+        def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+            self._work = make()
+
+        def work(self, share: Any) -> Any:
+            return self._work(share)
+
+    return ray.remote(num_cpus=1)(Worker)

@@ -1,7 +1,8 @@
 """The room's story: predictions, metrics, senses, closed loop, report, page."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from components.contracts import (
     AXES,
@@ -26,19 +27,21 @@ from components.contracts import (
 )
 from components.contracts.errors import EvidenceError, ObjectNotFoundError
 from components.datasets import EpisodeFrames, load_split
-from components.policies import predict
+from components.policies import Predictions, load_module, predict
 from components.storage import ObjectStore, put_once
 
 from ._ablations import ablate
-from ._baselines import fit_medians, predict_baselines
+from ._baselines import Medians, fit_medians, predict_baselines
 from ._calibration import calibrate
-from ._closed_loop import NOT_DRIVEN, Subject, drive
+from ._closed_loop import NOT_DRIVEN, ClosedLoop, Subject, drive
 from ._disagreement import detect_novelty, disagree
 from ._leaks import check_leaks
 from ._metrics import compare, measure
 from ._page import Material, render
+from ._pictures import chosen_frames
 from ._reports import keep_report
-from ._truth import Truth
+from ._saliency import saliency
+from ._truth import Actions, Truth
 
 _PACKAGES = ("drover", "numpy", "scipy", "torch", "mujoco", "numba", "matplotlib", "jinja2", "pillow")
 
@@ -84,26 +87,78 @@ def evaluate(
     policies = _named(inputs)
     if subject not in policies or subject == INCUMBENT:
         raise EvidenceError(f"expected a subject among {', '.join(policies)}, got {subject!r}; give a policy's name")
-    training, validation, episodes = (load_split(store, dataset, split) for split in SPLITS)
-    truth, medians, sources = _truth(dataset, episodes), fit_medians(training), _sources(store, episodes)
-    whole = FrameSample(dataset=dataset.version, simulated="simulated" in sources, axes=truth.axes)
-    predicted = {name: predict(store, policy, episodes) for name, policy in policies.items()}
-    actions = {name: [item.actions for item in did] for name, did in predicted.items()}
-    actions |= predict_baselines(medians, episodes)
-    forecasts, reliability = calibrate(truth, whole, predicted, training, episodes, seed=seed)
+    ground = _ground(store, dataset)
+    predicted = {name: predict(store, policy, ground.episodes) for name, policy in policies.items()}
     loop = NOT_DRIVEN
-    if trials and sources == ("simulated",):
+    if trials and ground.sources == ("simulated",):
         driving = {name: policies[name] for name in (subject, INCUMBENT) if name in policies}
         loop = drive(
-            store, driving, medians, subject=subject, plan=trials, seed=seed, workers=workers, progress=progress
+            store, driving, ground.medians, subject=subject, plan=trials, seed=seed, workers=workers, progress=progress
         )
+    report = _report(store, ground, inputs, policies, subject, predicted, loop)
+    heat = saliency(load_module(store, policies[subject]), ground.episodes, chosen_frames(ground.episodes, seed=seed))
+    did = [item.actions for item in predicted[subject]]
+    keep_report(store, report, render(report, Material(ground.truth, ground.episodes, did, loop.outcomes, heat)))
+    return report
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What everybody is measured on."""
+
+    dataset: DatasetVersion
+    training: list[EpisodeFrames]
+    validation: list[EpisodeFrames]
+    episodes: list[EpisodeFrames]
+    """The test split."""
+    truth: Truth
+    medians: Medians
+    """Of the training split."""
+    sources: tuple[EpisodeSource, ...]
+    whole: FrameSample
+    """All frames but frame 0, all axes that vary."""
+
+
+def _ground(store: ObjectStore, dataset: DatasetVersion) -> _Ground:
+    training, validation, episodes = (load_split(store, dataset, split) for split in SPLITS)
+    truth, sources = _truth(dataset, episodes), _sources(store, episodes)
+    return _Ground(
+        dataset=dataset,
+        training=training,
+        validation=validation,
+        episodes=episodes,
+        truth=truth,
+        medians=fit_medians(training),
+        sources=sources,
+        whole=FrameSample(dataset=dataset.version, simulated="simulated" in sources, axes=truth.axes),
+    )
+
+
+def _report(  # noqa: PLR0917  # the parts in the order in which they were made
+    store: ObjectStore,
+    ground: _Ground,
+    inputs: EvaluationInputs,
+    policies: Mapping[str, Subject],
+    subject: str,
+    predicted: Mapping[str, list[Predictions]],
+    loop: ClosedLoop,
+) -> EvaluationReport:
+    truth, whole, episodes, seed = ground.truth, ground.whole, ground.episodes, inputs.seed
+    actions = {name: [item.actions for item in did] for name, did in predicted.items()}
+    actions |= predict_baselines(ground.medians, episodes)
+    forecasts, reliability = calibrate(truth, whole, predicted, ground.training, episodes, seed=seed)
+
+    def answer(altered: list[EpisodeFrames]) -> list[Actions]:
+        return [item.actions for item in predict(store, policies[subject], altered)]
+
     shifted = tuple(dict.fromkeys(item.room for item in loop.outcomes if item.shift != UNSHIFTED))
-    novelty = detect_novelty(store, ensemble, shifted, truth.axes, seed=seed)
-    report = EvaluationReport(
+    novelty = detect_novelty(store, inputs.ensemble, shifted, truth.axes, seed=seed)
+    sessions = ground.dataset.spec.split_by == "group"
+    return EvaluationReport(
         subject=subject,
         subject_digest=policies[subject].digest(),
-        dataset=dataset.version,
-        sources=sources,
+        dataset=ground.dataset.version,
+        sources=ground.sources,
         frames=len(truth.owner),
         episodes=len(episodes),
         axes=truth.axes,
@@ -114,26 +169,16 @@ def evaluate(
             for name, did in actions.items()
             if name != subject
         ),
-        leaks=check_leaks(training, validation, episodes, sessions=dataset.spec.split_by == "group"),
-        ablations=ablate(
-            truth,
-            whole,
-            episodes,
-            actions[subject],
-            lambda altered: [item.actions for item in predict(store, policies[subject], altered)],
-            seed=seed,
-        ),
+        leaks=check_leaks(ground.training, ground.validation, episodes, sessions=sessions),
+        ablations=ablate(truth, whole, episodes, actions[subject], answer, seed=seed),
         reliability=reliability,
-        disagreement=disagree(truth, whole, ensemble, predicted, novelty=novelty, seed=seed),
+        disagreement=disagree(truth, whole, inputs.ensemble, predicted, novelty=novelty, seed=seed),
         paired_trials=loop.pairs,
         shifts=loop.shifts,
         trials=_keep_trials(store, loop.outcomes),
         inputs=inputs,
         lineage=describe_lineage(_PACKAGES),
     )
-    page = render(report, Material(truth, episodes, actions[subject], loop.outcomes))
-    keep_report(store, report, page)
-    return report
 
 
 def _named(inputs: EvaluationInputs) -> dict[str, Subject]:

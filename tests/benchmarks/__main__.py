@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import camera, ingest, runtime, upload
+from tests.benchmarks import camera, ingest, rollouts, runtime, upload
 from tests.benchmarks.paired import Row
 
 OUT = Path("build/bench.json")
@@ -20,7 +20,7 @@ def main() -> None:
     """Run all, print, write."""
     rows: list[Row] = []
     console = Console()
-    for benchmark in (camera, ingest, runtime, upload):
+    for benchmark in (camera, rollouts, ingest, runtime, upload):
         console.print(f"measuring: {benchmark.__doc__.splitlines()[0]}" if benchmark.__doc__ else "measuring")
         rows += benchmark.measure()
     table = Table("what", "value", "unit", "peer", "ratio", "goal", box=None, header_style="dim")

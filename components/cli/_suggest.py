@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from components.contracts import Settings
 from components.contracts.errors import EvidenceError
@@ -46,10 +46,14 @@ def _subject(store: "ObjectStore", dataset: str) -> "Ensemble":
     """The newest evaluated ensemble of the dataset; of any, or else the promoted one, where none is named."""
     from components import datasets, evaluation, promotion
 
-    version = None if dataset == LATEST else datasets.find_dataset(store, dataset).version
-    for report in evaluation.reports(store):
-        if version in {None, report.dataset}:
-            return report.inputs.ensemble
+    version = None
+    if dataset != LATEST:
+        version = datasets.find_dataset(store, dataset).version
+        asked = [report for report in evaluation.reports(store) if report.dataset == version]
+    else:
+        asked = [evaluation.open_report(store)] if evaluation.report_digests(store) else []
+    if asked:
+        return asked[0].inputs.ensemble
     promoted = promotion.find_incumbent(store)
     if promoted and version in {None, promoted.ensemble.dataset}:
         return promoted.ensemble
@@ -62,7 +66,7 @@ def _subject(store: "ObjectStore", dataset: str) -> "Ensemble":
 
 def _show(found: "Suggestions") -> None:
     console.print(f"{found.subject} of dataset {found.dataset[:12]}; doubt is the {found.measure}", highlight=False)
-    scenarios = Table("scenario", "doubt", "95 % interval", "episodes", "why", box=None, title="record next")
+    scenarios = _table("record next", "scenario", "doubt", "95 % interval", "episodes")
     for item in found.scenarios:
         doubt = item.doubt
         scenarios.add_row(
@@ -70,12 +74,21 @@ def _show(found: "Suggestions") -> None:
         )
     console.print(scenarios)
     if found.episodes:
-        table = Table("episode", "scenario", "session", "why", box=None, title="take into training next")
+        table = _table("take into training next", "episode", "scenario")
         for episode in found.episodes:
-            name = f"{episode.sha256[:12]} {episode.title}{' (deleted: restore it)' if episode.excluded else ''}"
-            table.add_row(name, episode.scenario or "none", episode.session, episode.reason)
+            deleted = " Deleted: `drover episodes restore` first." if episode.excluded else ""
+            table.add_row(
+                episode.sha256[:12], episode.scenario or "none", f"{episode.title}: {episode.reason}.{deleted}"
+            )
         console.print(table)
     else:
         console.print("no episode to suggest: none was admitted since the dataset was built, and none is deleted")
     for why, count in found.left_out.items():
         console.print(f"{count} not ranked: {why}", highlight=False)
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Names and figures stay whole on a narrow terminal; the reason beside them wraps."""
+    return Table(
+        *(Column(name, no_wrap=True) for name in columns), Column("why", overflow="fold"), box=None, title=title
+    )

@@ -175,7 +175,7 @@ def _closed_loop(report: EvaluationReport, rules: GateRules) -> Iterator[RuleOut
             f"paired_trials.{name}.difference",
             _driven(report, name),
             rules.driving_gain,
-            told=f"success rate higher than of {whom} by {{}}, in the same rooms, simulated",
+            told=f"success rate higher than that of {whom} by {{}}, in the same rooms, simulated",
             data=_DRIVE,
         )
 
@@ -209,7 +209,7 @@ def _incumbent(report: EvaluationReport, incumbent: Incumbent | None, rules: Gat
         passed=passed,
         figure="comparisons.incumbent.mae_gain",
         estimate=gain,
-        needs=f"high >= {-rules.incumbent_mae:g}",
+        needs=f"high >= {0 - rules.incumbent_mae:g}",
         evidence=f"MAE lower than that of {release} by {words(gain)}, paired by episode{_simulated(report)}"
         if gain
         else f"{release} was not measured in this report"

@@ -116,7 +116,7 @@ def test_release_is_found_by_its_name_its_package_and_its_report(store: S3Store)
         assert told.exit_code == 0
         assert "PROMOTE" in told.output
         assert "release r0001" in told.output
-        assert "success rate higher than of driving straight ahead" in told.output
+        assert "success rate higher than that of driving straight ahead" in told.output
 
 
 def test_report_without_a_package_is_judged_against_todays_incumbent(store: S3Store) -> None:

@@ -74,5 +74,6 @@ def ablations(items: Sequence[Ablation], *, simulated: bool) -> str | None:
             whisker(panel, item.mae_loss, y, COLOURS["subject"] if item.held else _WRONG, "o" if item.held else "X")
         panel.set_yticks(list(rows), [item.name for item in items])
         panel.grid(visible=True, axis="x")
+        panel.locator_params(axis="x", nbins=5)
         panel.set_xlabel("rise of the mean absolute error")
         return data_uri(figure, simulated=simulated)

@@ -76,6 +76,7 @@ def errors_by_frame(scores: Sequence[OpenLoopScore], *, simulated: bool) -> str 
                 colour=COLOURS[score.role], mark=MARKS[score.role], label=score.name,
             )  # fmt: skip
         panel.set_ylim(bottom=0)
+        panel.locator_params(axis="x", integer=True)
         panel.grid(visible=True)
         panel.set_xlabel("frame of the episode; frame 0 counts nowhere")
         panel.set_ylabel("mean absolute error")
@@ -112,6 +113,7 @@ def learning_curves(curves: Mapping[str, Sequence[EpochMetrics]], *, simulated: 
                     panel.plot(epochs, [getattr(item, fields[0]) for item in curve], dash, color=colour, alpha=0.4)
             panel.set_ylim(bottom=0)
             panel.grid(visible=True)
+            panel.locator_params(axis="x", integer=True)
             panel.set_xlabel("epoch")
             panel.set_ylabel(title)
             figure.legend(loc="outside upper right", ncols=3)

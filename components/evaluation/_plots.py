@@ -79,4 +79,5 @@ def band(
 def from_zero(panel: Axes) -> None:
     """The x axis begins just left of 0, with room for the mark of a perfect figure."""
     panel.set_xlim(left=-0.02 * panel.get_xlim()[1])
+    panel.locator_params(axis="x", nbins=6)
     panel.grid(visible=True, axis="x")

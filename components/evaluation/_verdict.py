@@ -109,11 +109,22 @@ def _baselines(report: EvaluationReport) -> Iterator[Reason]:
         )
     for item in (against[name] for name in BASELINES if not against[name].better):
         yield Reason(
-            f"Not shown to beat {item.reference}: the mean absolute error is lower by "
-            f"{words(item.mae_gain, sign=True)}, paired by episode, n={item.mae_gain.n}.",
+            f"{_standing(item.mae_gain)} {item.reference}: {_gained(item.mae_gain)}, paired by episode, "
+            f"n={item.mae_gain.n}.",
             good=False,
             simulated=report.simulated,
         )
+
+
+def _standing(gain: Estimate) -> str:
+    return "Better than" if gain.surely_positive else "Worse than" if gain.high < 0 else "Not told apart from"
+
+
+def _gained(gain: Estimate) -> str:
+    """Of an MAE. What is surely worse is said the other way round, without double negatives."""
+    if gain.high < 0:
+        return f"MAE higher by {-gain.value:.3f} [{-gain.high:.3f}, {-gain.low:.3f}]"
+    return f"MAE lower by {words(gain, sign=True)}"
 
 
 def _rivals(report: EvaluationReport) -> Iterator[Reason]:
@@ -123,16 +134,14 @@ def _rivals(report: EvaluationReport) -> Iterator[Reason]:
     if members:
         best = min(members, key=lambda score: score.mae.value)
         gain = against[best.name].mae_gain
-        said = "Better than" if gain.surely_positive else "Worse than" if gain.high < 0 else "Not told apart from"
         yield Reason(
-            f"{said} {best.name}, the best of the other policies here: MAE lower by {words(gain, sign=True)}.",
+            f"{_standing(gain)} {best.name}, the best of the other policies here: {_gained(gain)}.",
             simulated=report.simulated,
         )
     if INCUMBENT in against:
         gain = against[INCUMBENT].mae_gain
-        said = "Better than" if gain.surely_positive else "Worse than" if gain.high < 0 else "Not told apart from"
         yield Reason(
-            f"{said} the incumbent on the same frames: MAE lower by {words(gain, sign=True)}.",
+            f"{_standing(gain)} the incumbent on the same frames: {_gained(gain)}.",
             good=not gain.high < 0,
             simulated=report.simulated,
         )
@@ -150,7 +159,7 @@ def _senses(report: EvaluationReport) -> Iterator[Reason]:
         if item.expects == "stays":
             said = "Other words for the same change" if item.held else "It is not shown that other words do not change"
             yield Reason(
-                f"{said} its error by {words(item.mae_loss, sign=True)}; {item.margin:g} either way was allowed.",
+                f"{said} its error by {words(item.mae_loss, sign=True)}; {item.margin:.3f} either way was allowed.",
                 item.held,
                 report.simulated,
             )
@@ -186,10 +195,9 @@ def _good(pair: PairedTrials) -> bool | None:
 
 def _pair(pair: PairedTrials) -> str:
     gain = pair.difference
-    said = "better than" if gain.surely_positive else "worse than" if gain.high < 0 else "not told apart from"
     return (
-        f"Drives {said} {pair.reference}: succeeds in {pair.subject_only} rooms where it fails and fails in "
-        f"{pair.reference_only} where it succeeds, of {pair.rooms}; difference {words(gain, 2, sign=True)}."
+        f"Drives {_standing(gain).lower()} {pair.reference}: succeeds in {pair.subject_only} rooms where "
+        f"it fails and fails in {pair.reference_only} where it succeeds, of {pair.rooms}; difference {words(gain, 2, sign=True)}."
     )
 
 

@@ -60,6 +60,7 @@ def test_page_of_a_policy_that_loses_says_so(world, policies):
     text = _Page(here.page(here.report())).text
     assert "Not shown: that ensemble beats constant, median-per-step" in text
     assert "Not shown to look" in text
+    assert "Worse than" in text or "Not told apart from" in text
 
 
 def test_instruction_with_markup_is_shown_and_not_run(world):

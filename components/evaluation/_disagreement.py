@@ -36,6 +36,8 @@ UNFELT = ("motor slip", "latency", "dropped frames")
 """Families of shifts that change no single frame and no word: nothing that looks at frames one by one can tell them."""
 IN_NATS = "Jensen-Shannon divergence of the members' key distributions with the ensemble's weights, in nats a frame"
 SPREAD = "standard deviation of the members' actions with the ensemble's weights, mean over the axes"
+_DECIMALS = 6
+"""What differs by less is rounding in other orders of the same sums: a tie, and no sign of anything."""
 _TINY = 1e-12
 
 
@@ -63,11 +65,12 @@ def uncertainty(members: Sequence[Predictions], weights: Sequence[float], axes: 
         values = np.stack(scores)[:, :, [AXES.index(axis) for axis in axes]].astype(float)
         mean = np.tensordot(share, values, 1)
         apart = np.sqrt(np.tensordot(share, (values - mean) ** 2, 1)).mean(axis=-1)
-        return Uncertainty(apart, np.full(len(apart), np.nan))
+        return Uncertainty(apart.round(_DECIMALS), np.full(len(apart), np.nan))
     keyboard = Keyboard(axes)
     told = np.stack([keyboard.probabilities(item) for item in scores])
     entropy = _entropy(np.tensordot(share, told, 1))
-    return Uncertainty(np.maximum(entropy - np.tensordot(share, _entropy(told), 1), 0.0), entropy)
+    apart = np.maximum(entropy - np.tensordot(share, _entropy(told), 1), 0.0)
+    return Uncertainty(apart.round(_DECIMALS), entropy)
 
 
 def _entropy(probabilities: Array) -> Array:

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from components.contracts import (
     ACTION_LIMIT,
     Ensemble,
     FrameSample,
+    FrameSpec,
     Lineage,
     ObjectRef,
     PolicySpec,
@@ -18,9 +20,11 @@ from components.contracts import (
 from components.contracts.errors import EvidenceError
 from components.episodes import KEYS
 from components.evaluation._clustered import auroc, rate_of_frames
-from components.evaluation._disagreement import disagree, tell_apart, uncertainty
+from components.evaluation._disagreement import detect_novelty, disagree, tell_apart, uncertainty
 from components.evaluation._truth import Truth
-from components.policies import Predictions
+from components.policies import Predictions, build_module, recipes, save_weights
+from components.simulation import SHIFTS
+from components.storage import FolderStore
 
 SHA = "a" * 64
 AXES2 = ("linear_x", "linear_y")
@@ -249,3 +253,28 @@ def test_frames_of_one_episode_are_no_independent_witnesses() -> None:
 
 def test_no_frame_has_no_rate() -> None:
     assert rate_of_frames(np.ones(3), np.zeros(3), np.arange(3), seed=0) is None
+
+
+def test_novelty_is_asked_of_every_shift_that_is_seen_or_heard_and_of_no_other(tmp_path) -> None:
+    store = FolderStore(tmp_path)
+    members = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        spec = recipes.compact_mlp(AXES2, frame=FrameSpec(width=16, height=9), features=8, hidden=8)
+        weights = save_weights(store, build_module(spec, ("left", "right")).state_dict())
+        fields = {"name": f"m{seed}", "spec": spec, "vocabulary": ("left", "right"), "weights": weights}
+        members.append(member(f"m{seed}").model_copy(update=fields))
+    both = ensemble(0.5, 0.5).model_copy(update={"members": tuple(members)})
+
+    found = detect_novelty(store, both, (("1box_vert_left", 3), ("2box_hori_right", 4)), AXES2, seed=0)
+
+    told = {shift.name: shift.family for shift in SHIFTS}
+    assert {told[item.shift] for item in found} == set(told.values()) - {"motor slip", "latency", "dropped frames"}
+    assert {item.auroc.n for item in found} == {2}
+    values = {item.shift: item.auroc.value for item in found}
+    assert values["words-reordered"] == pytest.approx(
+        0.5, abs=0.002
+    )  # the encoder sees which words are there, not their order
+    assert values["light-dim"] != pytest.approx(0.5)
+    assert detect_novelty(store, ensemble(1.0), (("1box_vert_left", 3),), AXES2, seed=0) == ()
+    assert detect_novelty(store, both, (), AXES2, seed=0) == ()

@@ -157,9 +157,10 @@ def _senses(report: EvaluationReport) -> Iterator[Reason]:
         yield Reason(_sense(sense, least, len(measured)), least.held, report.simulated)
     for item in report.ablations:
         if item.expects == "stays":
-            said = "Other words for the same change" if item.held else "It is not shown that other words do not change"
+            said = "Does the same when told in other words" if item.held else "Not shown to do the same in other words"
             yield Reason(
-                f"{said} its error by {words(item.mae_loss, sign=True)}; {item.margin:.3f} either way was allowed.",
+                f"{said}: the error changes by {words(item.mae_loss, sign=True)}; {item.margin:.3f} either way was "
+                "allowed.",
                 item.held,
                 report.simulated,
             )
@@ -197,7 +198,8 @@ def _pair(pair: PairedTrials) -> str:
     gain = pair.difference
     return (
         f"Drives {_standing(gain).lower()} {pair.reference}: succeeds in {pair.subject_only} rooms where "
-        f"it fails and fails in {pair.reference_only} where it succeeds, of {pair.rooms}; difference {words(gain, 2, sign=True)}."
+        f"it fails and fails in {pair.reference_only} where it succeeds, of {pair.rooms}; difference "
+        f"{words(gain, 2, sign=True)}."
     )
 
 

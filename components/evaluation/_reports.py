@@ -1,13 +1,15 @@
 """Reports in the store: `reports/evaluations/<digest>/report.json`, found by how the digest begins, and their pages."""
 
+import json
 import re
 
-from components.contracts import EvaluationReport, ObjectRef
-from components.contracts.errors import EvidenceError, InvalidDocumentError
+from components.contracts import EvaluationReport, ObjectRef, canonical_json
+from components.contracts.errors import EvidenceError, InvalidDocumentError, ObjectNotFoundError
 from components.storage import ObjectStore, put_once
 
 _BUCKET = "reports"
 _KEY = re.compile(r"^evaluations/(?P<digest>[0-9a-f]{64})/report\.json$")
+_LATEST_KEY = "evaluations/latest.json"
 _LIMIT = 64 * 2**20
 _MOST_CANDIDATES = 8
 LATEST = "latest"
@@ -15,8 +17,11 @@ LATEST = "latest"
 
 def keep_report(store: ObjectStore, report: EvaluationReport, page: bytes) -> ObjectRef:
     """Keep a report and its page; the same again changes nothing, a page that is drawn otherwise replaces the old."""
+    digest = report.digest()
     store.put(_BUCKET, report.page_key, page)
-    return put_once(store, _BUCKET, f"evaluations/{report.digest()}/report.json", report.canonical_json())
+    kept = put_once(store, _BUCKET, f"evaluations/{digest}/report.json", report.canonical_json())
+    store.put(_BUCKET, _LATEST_KEY, canonical_json({"digest": digest}))  # times of writing are too coarse to tell
+    return kept
 
 
 def report_digests(store: ObjectStore) -> list[str]:
@@ -43,21 +48,25 @@ def open_report(store: ObjectStore, wanted: str = LATEST) -> EvaluationReport:
         EvidenceError: none, or several; the message lists them.
         InvalidDocumentError: its document was altered, or is of another format.
     """
-    digests = report_digests(store)
     if wanted == LATEST:
-        if not digests:
-            raise EvidenceError("there is no evaluation yet; `train-and-promote` makes one")
-        return _read(store, digests[0])
+        return _read(store, _latest(store))
     if not re.fullmatch(r"[0-9a-f]{4,64}", wanted):
         raise EvidenceError(
             f"expected {LATEST}, or a report's digest or its first digits (four or more), got {wanted!r}"
         )
-    found = [digest for digest in digests if digest.startswith(wanted)]
+    found = [digest for digest in report_digests(store) if digest.startswith(wanted)]
     if len(found) != 1:
         some = ", ".join(digest[:16] for digest in found[:_MOST_CANDIDATES])
         said = f"{len(found)} reports: {some}" if found else "no report"
         raise EvidenceError(f"{wanted!r} means {said}; `drover leaderboard` lists them")
     return _read(store, found[0])
+
+
+def _latest(store: ObjectStore) -> str:
+    try:
+        return str(json.loads(store.get(_BUCKET, _LATEST_KEY))["digest"])
+    except ObjectNotFoundError:
+        raise EvidenceError("there is no evaluation yet; `train-and-promote` makes one") from None
 
 
 def _read(store: ObjectStore, digest: str) -> EvaluationReport:

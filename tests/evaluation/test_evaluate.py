@@ -153,6 +153,7 @@ def test_member_as_subject_is_compared_with_the_ensemble(made):
     report = evaluate(store, dataset, members, ensemble, subject="other", trials=None)
     assert report.subject_digest == members[1].digest()
     assert {item.reference for item in report.comparisons} == {"one", "ensemble", *BASELINES}
+    assert open_report(store, "latest") == report  # others were kept within the same second
 
 
 def test_data_of_unknown_origin_is_not_driven_in_simulation(made, tmp_path):

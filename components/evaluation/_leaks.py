@@ -51,7 +51,7 @@ def check_leaks(
 ) -> LeakCheck:
     """Look for every test episode among those of training and validation: the same, nearly the same, mirrored, cut
     shorter, one frame of it, or of the same robot and session. 1,000 test episodes against 10,000 others take about a
-    minute on one core and 0.4 GB beside the frames.
+    minute on one core (62 s measured) and 0.7 GB beside the frames.
 
     Args:
         training: as `load_split` gives them, whole splits; the same for the two after it.

@@ -201,7 +201,6 @@ def _train(
     epochs = {member.name: member.spec.training.epochs for member in report.inputs.members}
     together = [member for member in report.inputs.members if member.workers > 1]
     alone = {member.name: member.spec for member in report.inputs.members if member.workers == 1}
-    told = {"checkpoint_dir": folder, "settings": settings}
     trained: dict[str, TrainedPolicy] = {}
 
     def tell(name: str, metrics: object) -> None:
@@ -209,10 +208,11 @@ def _train(
 
     for member in together:
         trained[member.name] = training.train(
-            layer, dataset, member.spec, name=member.name, workers=member.workers, progress=tell, **told
-        )
+            layer, dataset, member.spec, name=member.name, workers=member.workers,
+            checkpoint_dir=folder, settings=settings, progress=tell,
+        )  # fmt: skip
     if alone:
-        fresh = training.train_members(layer, dataset, alone, progress=tell, **told)
+        fresh = training.train_members(layer, dataset, alone, checkpoint_dir=folder, settings=settings, progress=tell)
         trained |= {policy.name: policy for policy in fresh}
     members = tuple(trained[member.name] for member in report.inputs.members)
     return members, training.fit_ensemble(layer, dataset, members, name=report.inputs.ensemble.name)

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.cli import app
-from components.contracts import DatasetSpec, Ensemble, Estimate, EvaluationReport, TrainingSpec, TrialPlan
+from components.contracts import DatasetSpec, Ensemble, Estimate, EvaluationReport, Settings, TrainingSpec, TrialPlan
 from components.contracts.errors import EvidenceError, IntegrityError, InvalidDocumentError
 from components.datasets import build_dataset, open_dataset
 from components.evaluation import evaluate, open_evidence, open_report, rebuild
@@ -229,18 +229,20 @@ def test_command_ends_with_0_where_equal_and_3_where_not(made, command, tmp_path
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_members_and_dataset_made_again_from_seeds_and_episodes_give_the_same_figures(copied, tmp_path):
     from components.training import fit_ensemble, train, train_members
+    from components.training._cluster import cluster
 
     store, untrained = copied
     dataset = open_dataset(store, untrained.dataset)
     spec = recipes.compact_lstm(dataset.axes, features=12, hidden=12, training=TrainingSpec(epochs=2))
-    alone = train_members(store, dataset, {"alone": spec}, checkpoint_dir=tmp_path / "a")
-    together = train(store, dataset, spec, name="together", workers=2, checkpoint_dir=tmp_path / "b")
-    members = (*alone, together)
-    report = evaluate(store, dataset, members, fit_ensemble(store, dataset, members), trials=None)
+    with cluster(Settings(home=tmp_path), cpus=2):
+        alone = train_members(store, dataset, {"alone": spec}, checkpoint_dir=tmp_path / "a")
+        together = train(store, dataset, spec, name="together", workers=2, checkpoint_dir=tmp_path / "b")
+        members = (*alone, together)
+        report = evaluate(store, dataset, members, fit_ensemble(store, dataset, members), trials=None)
+        found = rebuild(store, report, level="episodes", workers=1)
+        claimed = rebuild(store, untrained, level="members", workers=1)
     assert [member.workers for member in report.inputs.members] == [1, 2]
-    found = rebuild(store, report, level="episodes", workers=1)
     assert found.again.inputs.members[0].curve[0].frames_per_s != members[0].curve[0].frames_per_s, "not trained again"
     assert (found.made, found.figures) == ((), ())
-    claimed = rebuild(store, untrained, level="members", workers=1)  # their weights never came from their seeds
-    assert "one/weights/sha256" in [item.path for item in claimed.made]
+    assert "one/weights/sha256" in [item.path for item in claimed.made], "those weights never came from their seeds"
     assert not claimed.equal

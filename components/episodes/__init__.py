@@ -9,7 +9,16 @@ from ._episode import EVENTS, Episode, EpisodeAttributes
 from ._frames import resize_frame
 from ._hash import MIRROR_MASK, frame_hash, hash_distance, perceptual_hash
 from ._hdf5 import file_attributes, read_episode
-from ._instructions import MAX_TOKENS, WORDINGS, instruction_for, mirror_instruction, paraphrase, tokenize, words
+from ._instructions import (
+    MAX_TOKENS,
+    UNKNOWN,
+    WORDINGS,
+    instruction_for,
+    mirror_instruction,
+    paraphrase,
+    tokenize,
+    words,
+)
 from ._journal import SUFFIX as JOURNAL_SUFFIX
 from ._keys import KEYS, key_of, mirror_actions
 from ._measure import Meter, content_digest, measure
@@ -19,7 +28,7 @@ from .formats import import_donkey
 
 __all__ = [
     "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "MIRROR_MASK", "PATTERNS", "POSITIONS", "SCENARIOS",
-    "WORDINGS",
+    "UNKNOWN", "WORDINGS",
     "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter", "Meter",
     "amend", "content_digest", "file_attributes", "frame_hash", "hash_distance", "import_donkey", "instruction_for",
     "key_of", "make_name", "measure", "mirror_actions", "mirror_instruction", "mirror_scenario", "paraphrase",

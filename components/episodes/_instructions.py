@@ -12,6 +12,8 @@ from ._names import SCENARIOS
 
 MAX_TOKENS = 16
 """Words of an instruction that a policy reads; the rest is cut off."""
+UNKNOWN = 1
+"""Token of a word that the vocabulary lacks."""
 
 WORDINGS = 6
 """Other ways to say each instruction."""
@@ -87,5 +89,5 @@ def tokenize(text: str, vocabulary: Sequence[str]) -> NDArray[np.int64]:
     index = {word: position + 2 for position, word in enumerate(vocabulary)}
     tokens = np.zeros(MAX_TOKENS, dtype=np.int64)
     for position, word in enumerate(words(text)[:MAX_TOKENS]):
-        tokens[position] = index.get(word, 1)
+        tokens[position] = index.get(word, UNKNOWN)
     return tokens

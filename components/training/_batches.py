@@ -1,4 +1,4 @@
-"""Batches: which episodes, mirrored or not, in which light."""
+"""Batches: which episodes, mirrored or not, in which light, told in how many words."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from components.contracts import TrainingSpec
-from components.episodes import mirror_actions
+from components.episodes import UNKNOWN, mirror_actions
 from components.policies import normalise
 
 from ._data import Sequences
@@ -66,11 +66,15 @@ def _batch(data: Sequences, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]
 
 
 def _augmented(data: Sequences, rows: NDArray[np.int64], spec: TrainingSpec, random: np.random.Generator) -> Batch:
-    """Mirror whole episodes; one light for each episode, since a room's lamps do not change while a robot passes."""
+    """Mirror whole episodes; one light for each episode, since a room's lamps do not change while a robot passes; some
+    words unheard."""
     batch = _batch(data, rows, random.random(len(rows)) < spec.mirror)
     strength, shape = spec.photometric, (len(rows), 1, 1, 1, 1)
     contrast = 1 + strength * random.uniform(-1, 1, shape)
     shift = strength / 2 * random.uniform(-1, 1, shape)
     shift = shift + strength / 3 * random.uniform(-1, 1, (len(rows), 1, 3, 1, 1))
     lit = batch.images.mul(torch.from_numpy(contrast).float()).add_(torch.from_numpy(shift).float())
-    return replace(batch, images=lit.clamp_(-0.5, 0.5))
+    unheard = random.random((len(rows), data.tokens.shape[1])) < spec.word_dropout * random.random((len(rows), 1))
+    unheard &= data.tokens[rows] == data.mirrored_tokens[rows]  # the sides are always heard
+    tokens = batch.tokens.masked_fill(torch.from_numpy(unheard) & (batch.tokens > 0), UNKNOWN)
+    return replace(batch, images=lit.clamp_(-0.5, 0.5), tokens=tokens)

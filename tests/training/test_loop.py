@@ -11,6 +11,7 @@ import torch
 from components.contracts import EpochMetrics, FrameSpec, PolicySpec, TrainingSpec
 from components.contracts.errors import TrainingError
 from components.datasets import EpisodeFrames
+from components.episodes import UNKNOWN
 from components.policies import build_module, normalise, recipes
 from components.training._batches import plain_batches, training_batches
 from components.training._data import TrainingData, stack
@@ -143,7 +144,7 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
 
 
 def test_mirrored_batches_mirror_frames_actions_and_instruction(data: TrainingData) -> None:
-    settings = TrainingSpec(mirror=1.0, photometric=0.0, batch_episodes=4)
+    settings = TrainingSpec(mirror=1.0, photometric=0.0, word_dropout=0.0, batch_episodes=4)
     seen = 0
     for batch in training_batches(data.training, settings, epoch=0):
         for index in range(len(batch.images)):
@@ -162,6 +163,17 @@ def test_mirrored_batches_mirror_frames_actions_and_instruction(data: TrainingDa
 
 def mirrored(frames: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> torch.Tensor:
     return torch.from_numpy(frames[:, :, ::-1].copy())
+
+
+def test_words_go_unheard_and_sides_never(data: TrainingData) -> None:
+    settings = TrainingSpec(mirror=0.5, word_dropout=1.0, batch_episodes=100)
+    go, left, right = (VOCABULARY.index(word) + 2 for word in VOCABULARY)
+    heard = np.concatenate([
+        next(iter(training_batches(data.training, settings, epoch=epoch))).tokens.numpy() for epoch in range(20)
+    ])  # fmt: skip
+    assert set(heard[:, 0].tolist()) == {go, UNKNOWN}
+    assert set(heard[:, 1].tolist()) == {left, right}
+    assert not heard[:, 2:].any()
 
 
 def test_light_changes_within_an_episode_alike_and_stays_in_range(data: TrainingData) -> None:

@@ -61,9 +61,8 @@ class TrainingSpec(Frozen):
     photometric: Annotated[float, Field(ge=0, le=1)] = 0.15
     """Strength of brightness, contrast and colour jitter."""
     word_dropout: Annotated[float, Field(ge=0, le=1)] = 0.7
-    """Largest share of an instruction's words, the sides left and right apart, that are replaced by an unknown one; each
-    episode of a batch draws its own share. Whoever hears every word always listens to none in particular: said in other
-    words, the same instruction then stops it."""
+    """Largest share of an instruction's words, left and right apart, that are replaced by an unknown one; each episode
+    of a batch draws its own share. A policy that hears every word always is lost when the same is said in others."""
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
 

@@ -61,7 +61,7 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure one policy on the test split, beside everything that it has to be read against.
 
-    Open loop on recorded frames; closed loop in simulation where the test split's episodes are simulated. Report and
+    Open loop on recorded frames; closed loop in simulation where some of the test split's episodes are simulated. Report and
     page (`reports/evaluations/<digest>/report.json` and `.html`) and the trials
     (`reports/evaluations/trials/<sha256>.jsonl`) are kept in the store; equal arguments give equal bytes.
 
@@ -90,7 +90,7 @@ def evaluate(
     ground = _ground(store, dataset)
     predicted = {name: predict(store, policy, ground.episodes) for name, policy in policies.items()}
     loop = NOT_DRIVEN
-    if trials and ground.sources == ("simulated",):
+    if trials and "simulated" in ground.sources:
         driving = {name: policies[name] for name in (subject, INCUMBENT) if name in policies}
         loop = drive(
             store, driving, ground.medians, subject=subject, plan=trials, seed=seed, workers=workers, progress=progress

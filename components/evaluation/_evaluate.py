@@ -61,8 +61,8 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure one policy on the test split, beside everything that it has to be read against.
 
-    Open loop on recorded frames; closed loop in simulation where some of the test split's episodes are simulated. Report and
-    page (`reports/evaluations/<digest>/report.json` and `.html`) and the trials
+    Open loop on recorded frames; closed loop in simulation where some of the test split's episodes are simulated.
+    Report and page (`reports/evaluations/<digest>/report.json` and `.html`) and the trials
     (`reports/evaluations/trials/<sha256>.jsonl`) are kept in the store; equal arguments give equal bytes.
 
     Args:

@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 from components.contracts import ACTION_LIMIT, FrameSample, TrialOutcome
+from components.evaluation._calibration import _Graph
 from components.evaluation._intervals import Bootstrap, wilson
 from components.evaluation._metrics import _GAIN, _figures, _mean_error, tabulate
 from components.evaluation._pairs import newcombe
@@ -312,3 +313,39 @@ def test_bootstrap_by_trial_holds_the_truth_as_often_as_it_says(drives, n):
         note(f"bootstrap by trial, {name}", drives, n, held_it, reach)
         assert held_it >= least(DATA_SETS)
         assert reach <= 1.6
+
+
+FORECASTS = {"takes its word": 0.0, "too sure of itself": 0.12}
+"""By how much a policy's likeliest key is pressed less often than it says."""
+
+
+@cache
+def forecasts(name, episodes=3_000):
+    """(N, 7) probabilities, (N, 7) what was pressed; 17 frames an episode, some episodes harder than others."""
+    rng = np.random.default_rng(8)
+    hard = rng.beta(2, 6, (episodes, 1))
+    sure = np.clip(rng.beta(8, 2, (episodes, 17)) - 0.4 * hard, 0.2, 0.99).ravel()
+    given = np.repeat((1 - sure[:, None]) / 6, 7, axis=1)
+    given[:, 0] = sure
+    right = rng.random(len(sure)) < sure - FORECASTS[name]
+    return given, np.eye(7)[np.where(right, 0, rng.integers(1, 7, len(sure)))]
+
+
+def graph_of(name, drawn):
+    given, pressed = (part.reshape(-1, 17, 7)[drawn].reshape(-1, 7) for part in forecasts(name))
+    return _Graph(given, pressed, np.repeat(np.arange(len(drawn)), 17))
+
+
+@pytest.mark.parametrize("n", EPISODES)
+@pytest.mark.parametrize("policy", FORECASTS)
+def test_brier_score_and_calibration_error_hold_the_truth_as_often_as_they_say(policy, n):
+    rng, everyone = np.random.default_rng(n), graph_of(policy, np.arange(3_000))
+    gaps = (everyone.inside * (everyone.confidence - everyone.hit)[:, None]).sum(axis=0)
+    truths = {"brier": everyone.squared.mean(), "ece": np.abs(gaps).sum() / len(everyone.hit)}
+    graphs = [graph_of(policy, rng.integers(0, 3_000, n)) for _ in range(DATA_SETS)]
+    for name, truth in truths.items():
+        found = [getattr(graph, name)(Bootstrap(n, seed=0)) for graph in graphs]
+        held_it, reach = judge(found, truth)
+        note(f"bootstrap by episode, {name}", policy, n, held_it, reach)
+        lows = np.mean([item.high < truth - 1e-9 for item in found])
+        print(policy, name, n, truth, held_it, reach, lows, np.mean([i.value for i in found]))

@@ -126,7 +126,7 @@ def calibrate(
     everybody and for every draw of the bootstrap, so that diagrams can be laid over each other; bins of equal mass
     would be each policy's own. ECE on few frames is biased upwards: the distance in a bin of a dozen frames is never
     nought by luck. The metric's warning names what a perfectly calibrated policy would show. The bias is in the draws
-    too, so an ECE's interval is to be read from below: it may lie above the truth.
+    too, so the interval reaches down by that much.
 
     Args:
         truth: What was pressed. All frames but frame 0 count, whatever else it would restrict.
@@ -185,8 +185,9 @@ class _Graph:
         )
 
     def ece(self, bootstrap: Bootstrap) -> Estimate:
+        """Chance alone raises ECE, in every draw too: the interval reaches down by as much."""
         table = self._table({"gap": self.inside * (self.confidence - self.hit)[:, None]})
-        return _certain(
+        found = _certain(
             bootstrap.estimate(
                 table,
                 lambda sums: np.abs(sums["gap"]).sum(axis=-1) / sums["frames"][..., 0],
@@ -194,6 +195,7 @@ class _Graph:
                 "bootstrap-by-episode",
             )
         )
+        return found.model_copy(update={"low": max(0.0, found.low - self.ece_by_chance())})
 
     def ece_by_chance(self) -> float:
         """What to expect of these confidences if each were true and frames were independent: a bin's gap is then nearly

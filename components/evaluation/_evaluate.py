@@ -19,6 +19,7 @@ from components.contracts import (
     EvaluationInputs,
     EvaluationReport,
     FrameSample,
+    Novelty,
     ObjectRef,
     TrainedPolicy,
     TrialOutcome,
@@ -95,7 +96,9 @@ def evaluate(
         loop = drive(
             store, driving, ground.medians, subject=subject, plan=trials, seed=seed, workers=workers, progress=progress
         )
-    report = _report(store, ground, inputs, policies, subject, predicted, loop)
+    shifted = tuple(dict.fromkeys(item.room for item in loop.outcomes if item.shift != UNSHIFTED))
+    novelty = detect_novelty(store, ensemble, shifted, ground.truth.axes, seed=seed, workers=workers)
+    report = _report(store, ground, inputs, policies, subject, predicted, loop, novelty)
     heat = saliency(load_module(store, policies[subject]), ground.episodes, chosen_frames(ground.episodes, seed=seed))
     did = [item.actions for item in predicted[subject]]
     keep_report(store, report, render(report, Material(ground.truth, ground.episodes, did, loop.outcomes, heat)))
@@ -142,6 +145,7 @@ def _report(  # noqa: PLR0917  # the parts in the order in which they were made
     subject: str,
     predicted: Mapping[str, list[Predictions]],
     loop: ClosedLoop,
+    novelty: tuple[Novelty, ...],
 ) -> EvaluationReport:
     truth, whole, episodes, seed = ground.truth, ground.whole, ground.episodes, inputs.seed
     actions = {name: [item.actions for item in did] for name, did in predicted.items()}
@@ -151,8 +155,6 @@ def _report(  # noqa: PLR0917  # the parts in the order in which they were made
     def answer(altered: list[EpisodeFrames]) -> list[Actions]:
         return [item.actions for item in predict(store, policies[subject], altered)]
 
-    shifted = tuple(dict.fromkeys(item.room for item in loop.outcomes if item.shift != UNSHIFTED))
-    novelty = detect_novelty(store, inputs.ensemble, shifted, truth.axes, seed=seed)
     sessions = ground.dataset.spec.split_by == "group"
     return EvaluationReport(
         subject=subject,

@@ -15,8 +15,8 @@ from ._reports import keep_report, open_report, report_digests, reports
 from ._standings import Board, Standing, standings
 from ._suggest import EpisodeSuggestion, ScenarioSuggestion, Suggestions, suggest
 from ._truth import Truth
-from ._verdict import Reason, Verdict, judge, words
 from ._versus import PairedFrames, Versus, read_trials, stand_beside
+from .page import Reason, Verdict, judge, words
 
 __all__ = [
     "Board", "Difference", "EpisodeSuggestion", "Level", "Medians", "PairedFrames", "Reason", "Rebuilt",

@@ -38,11 +38,10 @@ from ._closed_loop import NOT_DRIVEN, ClosedLoop, Subject, drive
 from ._disagreement import detect_novelty, disagree
 from ._leaks import check_leaks
 from ._metrics import compare, measure
-from ._page import Material, render
-from ._pictures import chosen_frames
 from ._reports import keep_report
 from ._saliency import saliency
 from ._truth import Actions, Truth
+from .page import Material, chosen_frames, render
 
 _PACKAGES = ("drover", "numpy", "scipy", "torch", "mujoco", "numba", "matplotlib", "jinja2", "pillow")
 

@@ -16,7 +16,7 @@ from components.episodes import tokenize
 from components.policies import StepModule
 
 from ._ablations import GREY
-from ._pictures import Place
+from .page import Place
 
 Heat = NDArray[np.float32]
 """(h, w): by how much the policy's answer changes when a pixel is hidden, 0 to 1 (values: shares of the limit)."""

@@ -26,10 +26,10 @@ from components.episodes import KEYS, instruction_for
 from components.evaluation._ablations import ablate
 from components.evaluation._baselines import fit_medians, predict_baselines
 from components.evaluation._metrics import compare, measure
-from components.evaluation._page import Material, render
 from components.evaluation._pairs import pair
 from components.evaluation._room_metrics import room_metrics
 from components.evaluation._truth import Truth
+from components.evaluation.page import Material, render
 
 _PRESSES = {"left": ("W", "Q", "A"), "right": ("W", "E", "D")}
 SHA = "a" * 64

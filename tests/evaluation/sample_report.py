@@ -41,9 +41,8 @@ from components.contracts import (
 )
 from components.datasets import EpisodeFrames
 from components.episodes import KEYS, SCENARIOS, instruction_for
-from components.evaluation._page import Material
-from components.evaluation._pictures import chosen_frames
 from components.evaluation._truth import Truth
+from components.evaluation.page import Material, chosen_frames
 
 DATASET = "d" * 64
 VARYING = ("linear_x", "linear_y")

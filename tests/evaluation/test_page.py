@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from components.contracts import BASELINES, FIRST_FRAME_WARNING, UNSHIFTED, Leak, LeakCheck
-from components.evaluation._films import failures
-from components.evaluation._page import render
+from components.evaluation.page import failures, render
 from components.simulation import SHIFTS
 from tests.evaluation.sample_report import full_material, full_outcomes, full_report
 

@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from components.contracts import ACTION_LIMIT
 from components.datasets import EpisodeFrames
 from components.episodes import key_of
-
-from ._truth import Actions
+from components.evaluation._truth import Actions
 
 FRAMES = 10
 Place = tuple[int, int]

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from components.contracts import AXES, UNSHIFTED, Ensemble, EvaluationReport, RoomSample, TrainedPolicy, TrialOutcome
 from components.datasets import EpisodeFrames
+from components.evaluation._intervals import DRAWS
+from components.evaluation._metrics import CONTINUOUS_WITHIN, WITHIN
+from components.evaluation._truth import Actions, Truth
 
 from . import _certainty_plots, _error_plots
 from ._films import Film, failures, film
-from ._intervals import DRAWS
-from ._metrics import CONTINUOUS_WITHIN, WITHIN
 from ._pictures import Place, draw_frames, label
 from ._plots import COLOURS, MARKS
 from ._rooms import draw_rooms
 from ._tables import BOARD, compared, confusion, figures, protocols, ranked, shift_rows
-from ._truth import Actions, Truth
 from ._verdict import judge
 
 _TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "page"),
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,  # names and instructions come from episodes' files: they are hostile
     undefined=StrictUndefined,
     trim_blocks=True,

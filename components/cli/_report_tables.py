@@ -22,8 +22,7 @@ def _table(title: str, columns: Sequence[str], *, simulated: bool) -> Table:
     heading = Text.assemble((title, "bold"), (" simulated", "yellow") if simulated else "")
     table = Table(title=heading, title_justify="left", box=None, header_style="dim", title_style="")
     for index, name in enumerate(columns):
-        first = index == 0
-        table.add_column(name, justify="left" if first else "right", overflow="fold", min_width=14 if first else None)
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     return table
 
 

@@ -32,8 +32,8 @@ from components.contracts import (
 )
 
 Leaf = Estimate | bool | float | str | None
-ROUNDING = 1e-9
-"""Relative, from 1 on; absolute below. Other processors differ in a last bit."""
+ROUNDING = 1e-6
+"""Relative, from 1 on; absolute below. Policies answer in float32; another processor may add in another order."""
 _TOLD_ELSEWHERE = {"lineage", "html", "format", "frames_per_s", "subject_digest", "uri", "size"}
 """Fields that may well differ, or whose content is compared by itself."""
 
@@ -88,7 +88,7 @@ def lineage(report: EvaluationReport) -> dict[str, Leaf]:
 
 
 def differences(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> tuple[Difference, ...]:
-    """What is not equal up to the last bits, in the order of `before`; then what is new."""
+    """What is not equal up to rounding, in the order of `before`; then what is new."""
     paths = [*before, *(path for path in after if path not in before)]
     return tuple(
         Difference(path=path, before=before.get(path), after=after.get(path))

@@ -53,7 +53,8 @@ def predict(
 
 
 def predict_with(module: StepModule, episodes: Sequence[EpisodeFrames]) -> list[Predictions]:
-    """`predict` with a module at hand. Puts it in evaluation mode for the while."""
+    """`predict` with a module at hand. Puts it in evaluation mode for the while, and torch on one thread: the same bits
+    whatever the machine's number of cores."""
     expected = (module.frame.height, module.frame.width, 3)
     for episode in episodes:
         if episode.frames.shape[1:] != expected:
@@ -63,7 +64,7 @@ def predict_with(module: StepModule, episodes: Sequence[EpisodeFrames]) -> list[
             )
     training, results = module.training, []
     module.eval()
-    with torch.inference_mode():
+    with _one_thread(), torch.inference_mode():
         for batch in _batches(episodes):
             longest = max(len(episode.frames) for episode in batch)
             images = np.zeros((len(batch), longest, *expected), dtype=np.uint8)

@@ -2,16 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from components.cli import app
 from components.contracts import DatasetSpec, Ensemble, Estimate, EvaluationReport, Settings, TrainingSpec, TrialPlan
 from components.contracts.errors import EvidenceError, IntegrityError, InvalidDocumentError
-from components.datasets import build_dataset, open_dataset
+from components.datasets import build_dataset, load_split, open_dataset
 from components.evaluation import evaluate, open_evidence, open_report, rebuild
 from components.evaluation._differences import differences, figures
-from components.policies import recipes
+from components.policies import predict, recipes
 from components.storage import FolderStore, OverlayStore
 from tests.evaluation.test_evaluate import _record, _untrained
 
@@ -177,13 +179,24 @@ def test_exchanged_weights_are_refused(copied):
         rebuild(store, report, workers=1)
 
 
+def test_policies_answer_with_the_same_bits_on_any_number_of_threads(made):
+    store, report = made
+    episodes = load_split(store, open_dataset(store, report.dataset), "train")
+    threads, answers = torch.get_num_threads(), []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        answers.append(np.concatenate([item.scores for item in predict(store, report.inputs.members[0], episodes)]))
+    torch.set_num_threads(threads)
+    assert np.array_equal(*answers)
+
+
 def test_new_value_inside_and_outside_the_old_interval_is_told_apart():
     def estimate(value):
         return Estimate(value=value, low=value - 0.1, high=value + 0.1, n=9, method="wilson")
 
     near, far, gone, same = differences(
-        {"near": estimate(0.5), "far": estimate(0.5), "gone": 1.0, "word": "a", "last bit": 0.1 + 0.2},
-        {"near": estimate(0.55), "far": estimate(0.7), "word": "b", "last bit": 0.3},
+        {"near": estimate(0.5), "far": estimate(0.5), "gone": 1.0, "word": "a", "rounding": 0.30000003},
+        {"near": estimate(0.55), "far": estimate(0.7), "word": "b", "rounding": 0.3},
     )
     assert [(item.path, item.inside) for item in (near, far)] == [("near", True), ("far", False)]
     assert (gone.path, gone.after, gone.inside) == ("gone", None, None)

@@ -21,6 +21,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.contracts import AXES, FrameSpec, PolicySpec, TrainingSpec
 from components.datasets import EpisodeFrames
@@ -38,9 +39,6 @@ class Size:
     """How much of everything; episodes unless said."""
 
     repetitions: int = 10
-    begin: int = 24
-    pool: int = 96
-    chosen: int = 24
     validation: int = 16
     held_out: int = 128
     epochs: int = 32
@@ -50,13 +48,27 @@ class Size:
 
 @dataclass(frozen=True)
 class Setting:
-    """How often the pool, and what training begins with, hold two boxes; the held-out rooms hold them half the time."""
+    """How often the pool, and what training begins with, hold two boxes (the held-out rooms hold them half the time),
+    and how many episodes there are."""
 
     name: str
     two_boxes: float
+    begin: int = 24
+    pool: int = 96
+    chosen: int = 24
+
+    @property
+    def lot(self) -> int:
+        """Part of the seeds: equal for settings that differ in numbers alone."""
+        return int(self.two_boxes < 1 / 2)
 
 
-SETTINGS = (Setting("even", 1 / 2), Setting("rare", 1 / 8))
+SETTINGS = (
+    Setting("even", 1 / 2),
+    Setting("rare", 1 / 8),
+    Setting("even, later", 1 / 2, begin=48, pool=144, chosen=48),
+    Setting("rare, later", 1 / 8, begin=48, pool=144, chosen=48),
+)
 ARMS = ("begin", "random", "suggested")
 
 
@@ -140,20 +152,20 @@ def repeat(setting: Setting, repetition: int, size: Size, held_out: Sequence[Epi
     import torch
 
     torch.set_num_threads(1)
-    began, seed = perf_counter(), repetition * len(SETTINGS) + [item.name for item in SETTINGS].index(setting.name)
+    began, seed = perf_counter(), repetition * 2 + setting.lot
     first = FIRST_SEED + 10_000 * seed
     parts = [
         record(rooms_of(number, first + 2_000 * place, share, seed=seed), size.frame)
         for place, (number, share) in enumerate(
-            [(size.begin, setting.two_boxes), (size.pool, setting.two_boxes), (size.validation, 1 / 2)]
+            [(setting.begin, setting.two_boxes), (setting.pool, setting.two_boxes), (size.validation, 1 / 2)]
         )
     ]
     begin, pool, validation = parts
     ensembles = {"begin": train(begin, validation, size, seed=seed)}
     added = {
         "begin": list(range(len(pool))),
-        "random": np.random.default_rng([seed, 5]).permutation(len(pool))[: size.chosen].tolist(),
-        "suggested": choose(ensembles["begin"], pool, size.chosen),
+        "random": np.random.default_rng([seed, 5]).permutation(len(pool))[: setting.chosen].tolist(),
+        "suggested": choose(ensembles["begin"], pool, setting.chosen),
     }
     for arm in ARMS[1:]:
         ensembles[arm] = train([*begin, *(pool[index] for index in added[arm])], validation, size, seed=seed)
@@ -171,14 +183,20 @@ def repeat(setting: Setting, repetition: int, size: Size, held_out: Sequence[Epi
     )
 
 
+def gains(results: Sequence[Result], of: str) -> NDArray[np.float64]:
+    """(n,) how much better the suggested choice is than the random one, repetition by repetition."""
+    sign = -1 if of == "mae" else 1
+    return np.array([sign * (getattr(item, of)["suggested"] - getattr(item, of)["random"]) for item in results])
+
+
 def paired(results: Sequence[Result], of: str) -> tuple[float, float, float, int]:
     """How much better the suggested choice is than the random one: mean, low, high (95 %, t over repetitions), n."""
     from scipy.special import stdtrit
 
-    sign = -1 if of == "mae" else 1
-    gains = np.array([sign * (getattr(item, of)["suggested"] - getattr(item, of)["random"]) for item in results])
-    half = float(stdtrit(len(gains) - 1, 0.975)) * float(gains.std(ddof=1)) / sqrt(len(gains))
-    return float(gains.mean()), float(gains.mean()) - half, float(gains.mean()) + half, len(gains)
+    each = gains(results, of)
+    mean, n = float(each.mean()), len(each)
+    half = float(stdtrit(n - 1, 0.975)) * float(each.std(ddof=1)) / sqrt(n)
+    return mean, mean - half, mean + half, n
 
 
 def verdict(low: float, high: float) -> str:
@@ -186,7 +204,7 @@ def verdict(low: float, high: float) -> str:
     return "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
 
 
-def run(size: Size, out: Path, *, workers: int = 2) -> list[Result]:
+def run(size: Size, out: Path, *, settings: Sequence[Setting] = SETTINGS, workers: int = 2) -> list[Result]:
     """Every setting and repetition; `results.jsonl` in `out` keeps what is done."""
     out.mkdir(parents=True, exist_ok=True)
     kept = out / "results.jsonl"
@@ -195,7 +213,7 @@ def run(size: Size, out: Path, *, workers: int = 2) -> list[Result]:
     done = {(item.setting, item.repetition) for item in results}
     missing = [
         (setting, number)
-        for number, setting in product(range(size.repetitions), SETTINGS)
+        for number, setting in product(range(size.repetitions), settings)
         if (setting.name, number) not in done
     ]
     if missing:
@@ -213,12 +231,12 @@ def run(size: Size, out: Path, *, workers: int = 2) -> list[Result]:
 def table(results: Sequence[Result]) -> list[dict[str, Any]]:
     """A row a setting and figure."""
     rows = []
-    for setting, of in product(SETTINGS, ("mae", "key_accuracy")):
-        mine = [item for item in results if item.setting == setting.name]
+    for name, of in product(dict.fromkeys(item.setting for item in results), ("mae", "key_accuracy")):
+        mine = [item for item in results if item.setting == name]
         gain, low, high, n = paired(mine, of)
         means = {arm: float(np.mean([getattr(item, of)[arm] for item in mine])) for arm in ARMS}
         rows.append(
-            {"setting": setting.name, "figure": of, **means, "gain": gain, "low": low, "high": high, "n": n,
+            {"setting": name, "figure": of, **means, "gain": gain, "low": low, "high": high, "n": n,
              "verdict": verdict(low, high)}
         )  # fmt: skip
     return rows
@@ -229,25 +247,22 @@ def draw(results: Sequence[Result], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2)
+    names = list(dict.fromkeys(item.setting for item in results))
     titles = {"mae": "MAE: random minus suggested (m/s, rad/s)", "key_accuracy": "key accuracy: suggested minus random"}
-    for panel, (of, title) in zip(panels, titles.items(), strict=True):
+    for panel, (of, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         panel.axhline(0, color="0.6", linewidth=1)
-        for place, setting in enumerate(SETTINGS):
-            mine = [item for item in results if item.setting == setting.name]
-            sign = -1 if of == "mae" else 1
-            gains = [sign * (getattr(item, of)["suggested"] - getattr(item, of)["random"]) for item in mine]
+        for place, name in enumerate(names):
+            mine = [item for item in results if item.setting == name]
             mean, low, high, n = paired(mine, of)
-            panel.plot([place - 0.12] * n, gains, "o", color="0.55", markersize=4)
-            panel.errorbar(place + 0.08, mean, [[mean - low], [high - mean]], fmt="s", color="C0", capsize=4)
-        labels = [f"{item.name}\n{item.two_boxes:.0%} two boxes" for item in SETTINGS]
-        panel.set_xticks(range(len(SETTINGS)), labels)
-        panel.set_xlim(-0.6, len(SETTINGS) - 0.4)
+            panel.plot([place - 0.12] * n, gains(mine, of), "o", color="0.55", markersize=3.5)
+            panel.errorbar(place + 0.1, mean, [[mean - low], [high - mean]], fmt="s", color="C0", capsize=4)
+        panel.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
+        panel.set_xlim(-0.6, len(names) - 0.4)
         panel.set_title(title, fontsize=9)
         panel.tick_params(labelsize=8)
-    figure.supxlabel("above 0: the suggested choice is better. Bars: 95 % t interval. Simulated.", fontsize=8)
+    figure.supxlabel("above 0: the suggested choice is better. Dots: repetitions. Bars: 95 % t. Simulated.", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 

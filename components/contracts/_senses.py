@@ -58,6 +58,8 @@ class LeakCheck(Frozen):
 
     test_episodes: Annotated[int, Field(ge=0)]
     other_episodes: Annotated[int, Field(ge=0)]
+    sessions: bool = True
+    """False where the dataset is one recording, split in order: there a session on both sides is no leak."""
     leaks: tuple[Leak, ...]
 
 

@@ -69,7 +69,7 @@ def check_leaks(
     if test and others:
         found += [leak for leak in _copies(test, others, sessions) if (leak.test, leak.train) not in known]
     found.sort(key=lambda leak: (leak.test, leak.how, leak.train))
-    return LeakCheck(test_episodes=len(test), other_episodes=len(others), leaks=tuple(found))
+    return LeakCheck(test_episodes=len(test), other_episodes=len(others), sessions=sessions, leaks=tuple(found))
 
 
 def _same(test: Sequence[EpisodeFrames], others: Sequence[EpisodeFrames]) -> Iterator[Leak]:

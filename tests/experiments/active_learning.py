@@ -66,8 +66,6 @@ class Setting:
 SETTINGS = (
     Setting("even", 1 / 2),
     Setting("rare", 1 / 8),
-    Setting("even, later", 1 / 2, begin=48, pool=144, chosen=48),
-    Setting("rare, later", 1 / 8, begin=48, pool=144, chosen=48),
 )
 ARMS = ("begin", "random", "suggested")
 

@@ -26,7 +26,10 @@ def show_report(report: EvaluationReport) -> None:
         }
         for score in sorted(report.scores, key=lambda score: score.mae.value)
     ]
-    create_table_artifact(table=rows, key="leaderboard", description=f"Test split of dataset {report.dataset[:12]}")
+    simulated = ", simulated frames" if report.simulated else ""
+    create_table_artifact(
+        table=rows, key="leaderboard", description=f"Test split of dataset {report.dataset[:12]}{simulated}"
+    )
     create_link_artifact(link=_url(report.page_key), key="evaluation-report", link_text="Evaluation report")
 
 

@@ -45,7 +45,7 @@ class PolicyRow(Frozen):
     name: str
     role: Literal["member", "ensemble", "baseline"]
     mae: Figure
-    mae_by_axis: dict[str, float]
+    mae_by_axis: dict[str, Figure]
     key_accuracy: Figure
 
 
@@ -54,8 +54,8 @@ class ClosedLoopRow(Frozen):
 
     name: str
     success: Figure
-    spl: float
-    collisions: float
+    spl: Figure
+    collisions: Figure
     """Share of trials with a collision."""
 
 
@@ -124,6 +124,8 @@ class DemoResult(Frozen):
     episodes: EpisodeCounts
     dataset: DatasetCounts
     policies: tuple[PolicyRow, ...]
+    simulated: bool
+    """Some of the frames that the policies are measured on are simulated; what is driven always is."""
     closed_loop: tuple[ClosedLoopRow, ...]
     ablations: tuple[AblationRow, ...]
     leaks: LeakRow
@@ -146,7 +148,7 @@ def policy_rows(report: EvaluationReport) -> tuple[PolicyRow, ...]:
             name=score.name,
             role=score.role,
             mae=Figure.of(score.mae),
-            mae_by_axis={axis: estimate.value for axis, estimate in score.mae_by_axis.items()},
+            mae_by_axis={axis: Figure.of(estimate) for axis, estimate in score.mae_by_axis.items()},
             key_accuracy=Figure.of(score.key_accuracy),
         )
         for score in sorted(scores, key=lambda score: score.mae.value)
@@ -157,7 +159,10 @@ def closed_loop_rows(report: EvaluationReport) -> tuple[ClosedLoopRow, ...]:
     """Subject, expert, straight ahead and the open-loop median, in the report's order."""
     return tuple(
         ClosedLoopRow(
-            name=score.name, success=Figure.of(score.success), spl=score.spl.value, collisions=score.collisions.value
+            name=score.name,
+            success=Figure.of(score.success),
+            spl=Figure.of(score.spl),
+            collisions=Figure.of(score.collisions),
         )
         for score in report.closed_loop
     )

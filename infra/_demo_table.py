@@ -50,7 +50,8 @@ def _episodes(result: DemoResult) -> RenderableType:
 
 def _policies(result: DemoResult) -> RenderableType:
     mae_axes = ", ".join(result.policies[0].mae_by_axis) if result.policies else ""
-    title = f"Policies on the test split (MAE over {mae_axes}; 95 % intervals by episode)"
+    frames = ", simulated frames" if result.simulated else ""
+    title = f"Policies on the test split{frames} (MAE over {mae_axes}; 95 % intervals by episode)"
     table = _table(title, "policy", "role", "MAE", "key accuracy")
     for row in result.policies:
         style = {"ensemble": "bold green", "member": "", "baseline": "dim"}[row.role]
@@ -81,7 +82,8 @@ def _closed_loop(result: DemoResult) -> RenderableType:
     trials = result.closed_loop[0].success.n
     table = _table(f"Closed loop: {trials} seeded trials (simulated)", "driver", "success", "SPL", "collisions")
     for row in result.closed_loop:
-        table.add_row(row.name, _interval(row.success, percent=True), f"{row.spl:.2f}", f"{row.collisions:.0%}")
+        rates = (_interval(row.success, percent=True), _interval(row.spl), _interval(row.collisions, percent=True))
+        table.add_row(row.name, *rates)
     return table
 
 

@@ -62,6 +62,7 @@ def tally(
             frames=sum(episode.frames for episode in run.dataset.episodes),
         ),
         policies=policy_rows(run.report),
+        simulated=run.report.simulated,
         closed_loop=closed_loop_rows(run.report),
         ablations=ablation_rows(run.report),
         leaks=leak_row(run.report),

@@ -38,9 +38,10 @@ RESULT = DemoResult(
     episodes=EpisodeCounts(uploaded=9, accepted=8, quarantined=(QuarantinedEpisode(name="bad", rule="finite"),)),
     dataset=DatasetCounts(version="a" * 64, train=6, validation=1, test=1, frames=144),
     policies=(
-        PolicyRow(name="ensemble", role="ensemble", mae=FIGURE, mae_by_axis={"linear_x": 0.1}, key_accuracy=FIGURE),
+        PolicyRow(name="ensemble", role="ensemble", mae=FIGURE, mae_by_axis={"linear_x": FIGURE}, key_accuracy=FIGURE),
     ),
-    closed_loop=(ClosedLoopRow(name="ensemble", success=FIGURE, spl=0.5, collisions=0.1),),
+    closed_loop=(ClosedLoopRow(name="ensemble", success=FIGURE, spl=FIGURE, collisions=FIGURE),),
+    simulated=True,
     ablations=(AblationRow(name="blank-images", mae=FIGURE, held=True),),
     leaks=LeakRow(test_episodes=12, other_episodes=116, leaks=0),
     worst_shift=ShiftRow(name="slip", what="30 % slip", loss=FIGURE, suites=10),

@@ -38,7 +38,7 @@ HELD_OUT_SEED = FIRST_SEED + 50_000_000
 class Size:
     """How much of everything; episodes unless said."""
 
-    repetitions: int = 8
+    repetitions: int = 10
     validation: int = 16
     held_out: int = 128
     epochs: int = 32

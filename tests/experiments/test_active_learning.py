@@ -22,6 +22,7 @@ def results(gains, setting="even"):
     ]  # fmt: skip
 
 
+@pytest.mark.timeout(600)  # every repetition starts numba and torch: seconds when quiet, minutes on a full machine
 def test_in_small_it_runs_from_rooms_to_a_table_and_a_picture(tmp_path) -> None:
     found = active_learning.run(TINY, tmp_path, settings=FEW, workers=1)
 

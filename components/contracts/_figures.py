@@ -44,7 +44,6 @@ FrameMetric = Literal[
     "brier", "ece",
 ]  # fmt: skip
 RoomMetric = Literal["success", "reached", "right-side", "collisions", "spl", "steps", "duration-s", "distance-m"]
-LOWER_IS_BETTER = frozenset({"mae", "brier", "ece", "collisions", "steps", "duration-s", "distance-m"})
 
 
 class Estimate(Frozen):
@@ -126,10 +125,6 @@ class Metric(Frozen):
     """By policy, baseline or driver."""
     warning: str | None = None
     """Printed wherever the figures are."""
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.name in LOWER_IS_BETTER
 
     @model_validator(mode="after")
     def _stands_beside_its_baselines(self) -> "Metric":

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from components.contracts import AXES, Axis, FrameSample, Protocol
+from components.contracts import Axis, FrameSample, Protocol
 from components.contracts.errors import EvidenceError
 
 from ._intervals import Array
@@ -42,10 +42,6 @@ class Truth:
             )
         if min(len(item) for item in self.episodes) < 2:
             raise EvidenceError("expected at least one frame after frame 0 in every test episode; check the dataset")
-
-    def frames(self, actions: Sequence[Actions]) -> Array:
-        """(T, 3) an episode -> (N, A) float64: frames 1.. end to end, varying axes."""
-        return self.whole(actions)[self.steps > 0][:, [AXES.index(axis) for axis in self.axes]]
 
     def whole(self, actions: Sequence[Actions]) -> Array:
         """(T, 3) an episode -> (M, 3) float64: all frames end to end, frame 0 too.

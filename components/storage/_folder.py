@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
+from typing import BinaryIO
 
 from components.contracts import ObjectRef
 from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, StorageError
@@ -55,28 +57,26 @@ class FolderStore:
         return ref
 
     def get(self, bucket: str, key: str, *, limit: int = 64 * 2**20) -> bytes:
-        info = self._found(bucket, key)
-        if info.size > limit:
-            raise StorageError(f"s3://{bucket}/{key}: expected at most {limit} bytes, found {info.size}")
-        return self._path(bucket, key).read_bytes()
+        with self._open(bucket, key, limit) as file:
+            return file.read()
 
     def get_file(
         self, bucket: str, key: str, path: Path, *, limit: int | None = None, resume: bool = False
     ) -> ObjectRef:
-        info = self._found(bucket, key)
-        if limit is not None and info.size > limit:
-            raise StorageError(f"s3://{bucket}/{key}: expected at most {limit} bytes, found {info.size}")
         part = path.with_name(path.name + ".part")
-        shutil.copyfile(self._path(bucket, key), part)
+        with self._open(bucket, key, limit) as source, part.open("wb") as target:
+            shutil.copyfileobj(source, target, 2**20)
         ref = ObjectRef(uri=f"s3://{bucket}/{key}", sha256=sha256_of_file(part), size=part.stat().st_size)
         part.replace(path)
         return ref
 
     def stat(self, bucket: str, key: str) -> ObjectInfo | None:
-        path = self._path(bucket, key)
-        if not path.is_file():
+        try:
+            status = self._path(bucket, key).stat()
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            return None
         return ObjectInfo(
             bucket=bucket, key=key, size=status.st_size, modified_at=datetime.fromtimestamp(status.st_mtime, UTC)
         )
@@ -94,8 +94,13 @@ class FolderStore:
     def link(self, bucket: str, key: str, *, hours: int = 24) -> str:
         return self._path(bucket, key).absolute().as_uri()
 
-    def _found(self, bucket: str, key: str) -> ObjectInfo:
-        info = self.stat(bucket, key)
-        if info is None:
-            raise ObjectNotFoundError(f"s3://{bucket}/{key} is not there")
-        return info
+    def _open(self, bucket: str, key: str, limit: int | None) -> BinaryIO:
+        """Opened first and asked afterwards: another process may remove it at any moment."""
+        try:
+            file = self._path(bucket, key).open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise ObjectNotFoundError(f"s3://{bucket}/{key} is not there") from None
+        if limit is not None and (size := os.fstat(file.fileno()).st_size) > limit:
+            file.close()
+            raise StorageError(f"s3://{bucket}/{key}: expected at most {limit} bytes, found {size}")
+        return file

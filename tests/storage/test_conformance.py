@@ -5,6 +5,7 @@ import os
 import tracemalloc
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,32 @@ def test_removed_object_is_gone(store: ObjectStore, prefix: str) -> None:
 
     assert store.stat("models", f"{prefix}/x/y") is None
     assert list(store.list("models", prefix)) == []
+
+
+def test_object_that_comes_and_goes_while_it_is_read_is_whole_or_not_there(
+    store: ObjectStore, prefix: str, tmp_path: Path
+) -> None:
+    key, data = f"{prefix}/x", b"whole" * 200
+
+    def come_and_go() -> None:
+        for _ in range(600):
+            store.put("models", key, data)
+            store.remove("models", key)
+
+    seen = set()
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(come_and_go)
+        while not writer.done():
+            seen.update(info.size for info in store.list("models", prefix))
+            with suppress(ObjectNotFoundError):
+                seen.add(len(store.get("models", key)))
+            with suppress(ObjectNotFoundError):
+                seen.add(store.get_file("models", key, tmp_path / "x").size)
+            if info := store.stat("models", key):
+                seen.add(info.size)
+        writer.result()
+    assert seen == {len(data)}
+    assert not list(store.list("models", prefix))
 
 
 def test_put_once_accepts_equal_bytes_and_refuses_others(store: ObjectStore, prefix: str) -> None:

@@ -7,7 +7,8 @@
     ├── StorageError                the object store did not do what was asked
     │   ├── ObjectNotFoundError     no such object
     │   ├── AlreadyExistsError      a conditional write found the object there
-    │   └── IntegrityError          bytes do not match their SHA-256 or their size
+    │   ├── IntegrityError          bytes do not match their SHA-256 or their size
+    │   └── BrokenUploadError       the parts that an upload listed are not there to complete it
     ├── GatewayError                the upload gateway refused, or is away; carries `code`
     ├── EpisodeError                an episode breaks a rule; carries `rule`
     ├── SpoolFullError              the robot's disk budget is spent; nothing was deleted
@@ -55,6 +56,11 @@ class AlreadyExistsError(StorageError):
 
 class IntegrityError(StorageError):
     """Bytes do not match their SHA-256 or their size."""
+
+
+class BrokenUploadError(StorageError):
+    """The server does not hold the parts of a multipart upload, though it may list them: it was killed while it made
+    them one object. Such an upload is never completed; abandon it and begin another."""
 
 
 class GatewayError(DroverError):

@@ -25,6 +25,7 @@ from components.contracts import (
 )
 from components.contracts.errors import (
     AlreadyExistsError,
+    BrokenUploadError,
     InvalidDocumentError,
     ObjectNotFoundError,
 )
@@ -126,7 +127,11 @@ class Arrivals:
                 shown = ", ".join(map(str, wrong[:10]))
                 return "incomplete", f"{len(wrong)} of {len(expected)} parts are missing or of another size: {shown}"
             parts = [there[number] for number in expected]
-            self._store.complete_parts(_INBOX, key, completion.upload_id, parts, if_absent=True)
+            try:
+                self._store.complete_parts(_INBOX, key, completion.upload_id, parts, if_absent=True)
+            except BrokenUploadError:  # it would be found again, listed as before, and never become whole
+                self._store.abandon_parts(_INBOX, key, completion.upload_id)
+                return _NOT_OPEN
         except (AlreadyExistsError, ObjectNotFoundError):
             return _NOT_OPEN
         return None

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import BinaryIO
 
+import tenacity
 import urllib3
 
 from components.contracts import UploadedPart
-from components.contracts.errors import StorageError
+from components.contracts.errors import AlreadyExistsError, BrokenUploadError, ObjectNotFoundError, StorageError
 
 from ._bytes import Slice, content_type, digests_of
 from ._calls import elements_of, text_of
@@ -82,10 +83,21 @@ class Parts:
             self._requests.send("POST", bucket, key, query=query, body=lambda: document, if_absent=if_absent)
         except LostAnswerError:
             self._requests.expect_ours(bucket, key, _etag_of(parts))
+        except BrokenUploadError:  # or made one object by an earlier try, whose answer was lost
+            try:
+                self._requests.expect_ours(bucket, key, _etag_of(parts))
+            except (AlreadyExistsError, ObjectNotFoundError):
+                pass
+            else:
+                return
+            raise
 
     def abandon(self, bucket: str, key: str, upload_id: str) -> None:
         self._requests.send("DELETE", bucket, key, query={"uploadId": upload_id})
 
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(BrokenUploadError), stop=tenacity.stop_after_attempt(3), reraise=True
+    )
     def put(self, bucket: str, key: str, file: BinaryIO, size: int, *, part_bytes: int, if_absent: bool) -> None:
         """A whole file; the last request makes it visible and carries the condition."""
         upload_id = self.begin(bucket, key)

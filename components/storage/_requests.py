@@ -12,7 +12,7 @@ from minio.credentials import Credentials
 from minio.helpers import BaseURL
 from minio.signer import presign_v4
 
-from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, StorageError
+from components.contracts.errors import AlreadyExistsError, BrokenUploadError, ObjectNotFoundError, StorageError
 
 from ._bytes import Slice
 from ._calls import Calls, text_of
@@ -112,6 +112,7 @@ class Requests:
 
         Raises:
             AlreadyExistsError: `if_absent`, and the object is there.
+            BrokenUploadError: the parts named are not there.
             LostAnswerError: the same on a later try, or the upload that it completes is no longer open.
             ObjectNotFoundError: no such object, bucket or upload.
             StorageError: everything else.
@@ -133,6 +134,8 @@ class Requests:
                 raise AlreadyExistsError(there(uri))
             if code == "NoSuchUpload":
                 raise ObjectNotFoundError(f"{uri}: that upload is not open; it was completed, abandoned or never begun")
+            if code == "InvalidPart":
+                raise BrokenUploadError(f"{uri}: the server does not hold the parts named: abandon it and begin anew")
             if response.status not in {200, 204} or code:
                 raise self._calls.refusal(uri, response.status, code, text_of(response.data, "Message"))
             return response

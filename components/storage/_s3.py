@@ -233,7 +233,8 @@ class S3Store:
                 it is untouched.
             ObjectNotFoundError: the upload is not open. A server may also answer an upload that it has completed with
                 success.
-            StorageError: no parts, a part that the server does not hold, or one but the last below 5 MiB.
+            BrokenUploadError: a part that the server does not hold, or no longer: abandon it and begin anew.
+            StorageError: no parts, or one but the last below 5 MiB.
         """
         self._parts.complete(bucket, key, upload_id, parts, if_absent=if_absent)
 

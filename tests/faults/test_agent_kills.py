@@ -156,7 +156,7 @@ def test_row_12_concurrent_publishers_lose_nothing(world: World) -> None:
 
     def publish(name: str) -> None:
         try:
-            world.publisher(lease_s=5).publish_release(packages[name], name=name)
+            world.publisher(lease_s=60).publish_release(packages[name], name=name)
         except Exception as error:  # noqa: BLE001  # any is a failure of the test
             failures.append(error)
 

@@ -205,7 +205,7 @@ def test_gateway_killed_in_mid_upload_is_started_again_and_the_robot_goes_on(
 
 def test_connections_that_ask_for_nothing_are_closed(world: GatewayWorld) -> None:
     class VeryHasty(HastyProtocol):
-        headers_s = 0.3
+        headers_s = 2
 
     config = uvicorn.Config(gateway_app(world.store), host="127.0.0.1", port=0, log_level="critical", http=VeryHasty)
     server = uvicorn.Server(config)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from components.contracts.errors import AlreadyExistsError, StorageError
+from components.contracts.errors import AlreadyExistsError, BrokenUploadError, StorageError
 from components.storage import S3Store
 from infra import _processes
 from infra.local import Running
@@ -78,9 +78,8 @@ class Load:
             for _ in write():
                 if self.stop.is_set():
                     return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # any is a failure of the test
             self.errors.append(error)
-            raise
 
     def _small(self) -> Iterator[None]:
         for number in range(100_000):
@@ -112,8 +111,11 @@ class Load:
                             http.request("PUT", link, body=content[start : start + 5 * MIB], retries=False)
                         except urllib3.exceptions.HTTPError:
                             continue
-            self.store.complete_parts("episodes", key, upload, parts, if_absent=True)
-            self.acknowledged[key] = size
+            try:
+                self.store.complete_parts("episodes", key, upload, parts, if_absent=True)
+                self.acknowledged[key] = size
+            except BrokenUploadError:
+                self.store.abandon_parts("episodes", key, upload)
             yield
 
     def _race(self, writer: int) -> Iterator[None]:

@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from components.contracts import PART_BYTES, GatewayProblem, Receipt, UploadAnswer
+from components.contracts.errors import BrokenUploadError
 from components.ingest import GatewayLimits, Limits, UploadLimits
+from components.storage import S3Store
 from tests.ingest.gateway_world import GatewayWorld, Robot, code_of, described, gateway_world
 
 TWO_PARTS = secrets.token_bytes(PART_BYTES + 1000)
@@ -78,7 +80,7 @@ def test_interrupted_upload_goes_on_where_it_stopped_at_another_gateway(world: G
 
 
 def test_expired_links_are_renewed_by_asking_again(world: GatewayWorld) -> None:
-    limits = GatewayLimits(uploads=UploadLimits(link_life=timedelta(seconds=1)))
+    limits = GatewayLimits(uploads=UploadLimits(link_life=timedelta(seconds=4)))
     with GatewayWorld(world.settings, limits).open() as brief:
         robot = brief.robot()
         link = robot.ask(b"late").json()["ticket"]["links"][0]
@@ -104,6 +106,23 @@ def test_part_of_another_size_is_asked_for_again_and_never_completed(world: Gate
         robot.put(ticket["links"][0], b"four")
 
     assert world.store.get("inbox", robot.key_of(b"four")) == b"four"
+
+
+def test_upload_that_a_killed_store_broke_is_begun_anew(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = world.robot()
+    upload = robot.ask(b"one").json()["ticket"]["upload_id"]
+    robot.put(robot.ask(b"one").json()["ticket"]["links"][0], b"one")
+
+    def broken(*_: object, **__: object) -> None:
+        raise BrokenUploadError("listed, and not there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Store, "complete_parts", broken)
+        assert code_of(robot.complete(b"one", upload)) == (404, "not-found")
+
+    assert robot.ask(b"one").json()["ticket"]["upload_id"] != upload
+    assert robot.send(b"one").json()["state"] == "waiting"
+    assert world.store.get("inbox", robot.key_of(b"one")) == b"one"
 
 
 def test_completion_with_missing_parts_names_them(world: GatewayWorld) -> None:

@@ -18,11 +18,13 @@ import pytest
 from components.contracts import Settings
 from components.contracts.errors import (
     AlreadyExistsError,
+    BrokenUploadError,
     ConfigurationError,
     ObjectNotFoundError,
     StorageError,
 )
 from components.storage import S3Store, connect, page_url, prepare
+from components.storage._s3 import PART_BYTES
 
 pytestmark = pytest.mark.s3
 
@@ -177,6 +179,8 @@ class _Proxy(http.server.BaseHTTPRequestHandler):
     lose_answers: int = 0
     fail: int = 0
     ignore_condition: str | None = None
+    completions: tuple[str, ...] = ()
+    """What happens to the next completions of uploads: `lost` is done and not answered, `broken` is refused."""
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None: ...
@@ -190,11 +194,19 @@ class _Proxy(http.server.BaseHTTPRequestHandler):
             cls.fail -= 1
             self._answer(503, b"", {})
             return
+        completes = self.command == "POST" and "uploadId" in self.path
+        fault, cls.completions = (cls.completions[:1], cls.completions[1:]) if completes else ((), cls.completions)
+        if fault == ("broken",):
+            self._answer(400, b"<Error><Code>InvalidPart</Code></Error>", {})
+            return
         headers = dict(self.headers.items())
         if cls.ignore_condition == "all" or (cls.ignore_condition == "multipart" and "uploadId" in self.path):
             headers.pop("If-None-Match", None)
         url = f"http://{cls.upstream}{self.path}"
         answer = urllib3.PoolManager().request(self.command, url, body=body, headers=headers, retries=False)
+        if fault == ("lost",):
+            self.close_connection = True
+            return
         if cls.lose_answers and self.command in {"PUT", "POST"} and "uploads" not in self.path:
             cls.lose_answers -= 1
             self.close_connection = True
@@ -242,6 +254,31 @@ def test_lost_answer_to_own_write_counts_as_success(s3: Settings, key: str) -> N
         store.put("models", key, b"1", if_absent=True)
 
         assert store.get("models", key) == b"1"
+
+
+@pytest.mark.parametrize("completions", [("broken", "broken"), ("lost", "broken")], ids=" and then ".join)
+def test_file_whose_upload_a_killed_server_broke_is_sent_anew_or_found_done(
+    s3: Settings, platform: S3Store, key: str, tmp_path: Path, completions: tuple[str, ...]
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(PART_BYTES + 1))
+    with _through_proxy(s3, completions=completions) as store:
+        store.put_file("models", key, path)
+
+    assert platform.get("models", key) == path.read_bytes()
+    assert platform.open_uploads("models", key) == []
+
+
+def test_upload_that_stays_broken_is_an_error_and_leaves_nothing(
+    s3: Settings, platform: S3Store, key: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(PART_BYTES + 1))
+    with _through_proxy(s3, completions=("broken",) * 3) as store, pytest.raises(BrokenUploadError, match="begin anew"):
+        store.put_file("models", key, path)
+
+    assert platform.stat("models", key) is None
+    assert platform.open_uploads("models", key) == []
 
 
 def test_lost_answer_onto_other_bytes_counts_as_refusal(s3: Settings, platform: S3Store, key: str) -> None:

@@ -80,7 +80,9 @@ class Parts:
         document: bytes = ET.tostring(done)
         query = {"uploadId": upload_id}
         try:
-            self._requests.send("POST", bucket, key, query=query, body=lambda: document, if_absent=if_absent)
+            self._requests.send(
+                "POST", bucket, key, query=query, body=lambda: document, if_absent=if_absent, says="ETag"
+            )
         except LostAnswerError:
             self._requests.expect_ours(bucket, key, _etag_of(parts))
         except BrokenUploadError:  # or made one object by an earlier try, whose answer was lost

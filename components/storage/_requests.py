@@ -107,8 +107,11 @@ class Requests:
         query: dict[str, str] | None = None,
         body: Callable[[], bytes | Slice] | None = None,
         if_absent: bool = False,
+        says: str | None = None,
     ) -> urllib3.BaseHTTPResponse:
         """Send it, and again while the server is away. `body` makes the same bytes at each try.
+
+        `says` is an element that the answer must hold: a server may begin a 200 before it has done the work, and die.
 
         Raises:
             AlreadyExistsError: `if_absent`, and the object is there.
@@ -138,6 +141,8 @@ class Requests:
                 raise BrokenUploadError(f"{uri}: the server does not hold the parts named: abandon it and begin anew")
             if response.status not in {200, 204} or code:
                 raise self._calls.refusal(uri, response.status, code, text_of(response.data, "Message"))
+            if says and not text_of(response.data, says):
+                raise self._calls.refusal(uri, 503, "", f"its answer of {response.status} was cut off before {says}")
             return response
 
         return self._calls.run(uri, once)

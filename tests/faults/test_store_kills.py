@@ -30,7 +30,13 @@ BETWEEN_KILLS = 60
 PATIENCE_S = 60.0
 
 
-@pytest.fixture(params=SERVERS)
+_LOSES = pytest.mark.xfail(
+    reason="versitygw 1.8.0, killed, now and then loses an upload in parts that it has acknowledged: ADR 2",
+    strict=False,
+)
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=_LOSES if kind == "versitygw" else ()) for kind in SERVERS])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -180,7 +180,8 @@ class _Proxy(http.server.BaseHTTPRequestHandler):
     fail: int = 0
     ignore_condition: str | None = None
     completions: tuple[str, ...] = ()
-    """What happens to the next completions of uploads: `lost` is done and not answered, `broken` is refused."""
+    """What happens to the next completions of uploads: `lost` is done and not answered, `broken` is refused,
+    `begun` is not done and answered by a 200 that is cut off."""
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None: ...
@@ -198,6 +199,9 @@ class _Proxy(http.server.BaseHTTPRequestHandler):
         fault, cls.completions = (cls.completions[:1], cls.completions[1:]) if completes else ((), cls.completions)
         if fault == ("broken",):
             self._answer(400, b"<Error><Code>InvalidPart</Code></Error>", {})
+            return
+        if fault == ("begun",):
+            self._answer(200, b"", {})
             return
         headers = dict(self.headers.items())
         if cls.ignore_condition == "all" or (cls.ignore_condition == "multipart" and "uploadId" in self.path):
@@ -256,7 +260,7 @@ def test_lost_answer_to_own_write_counts_as_success(s3: Settings, key: str) -> N
         assert store.get("models", key) == b"1"
 
 
-@pytest.mark.parametrize("completions", [("broken", "broken"), ("lost", "broken")], ids=" and then ".join)
+@pytest.mark.parametrize("completions", [("broken", "broken"), ("lost", "broken"), ("begun",)], ids=" and then ".join)
 def test_file_whose_upload_a_killed_server_broke_is_sent_anew_or_found_done(
     s3: Settings, platform: S3Store, key: str, tmp_path: Path, completions: tuple[str, ...]
 ) -> None:

@@ -85,14 +85,11 @@ class Parts:
             )
         except LostAnswerError:
             self._requests.expect_ours(bucket, key, _etag_of(parts))
-        except BrokenUploadError:  # or made one object by an earlier try, whose answer was lost
+        except BrokenUploadError as broken:  # or made one object by an earlier try, whose answer was lost
             try:
                 self._requests.expect_ours(bucket, key, _etag_of(parts))
             except (AlreadyExistsError, ObjectNotFoundError):
-                pass
-            else:
-                return
-            raise
+                raise broken from None
 
     def abandon(self, bucket: str, key: str, upload_id: str) -> None:
         self._requests.send("DELETE", bucket, key, query={"uploadId": upload_id})

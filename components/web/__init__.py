@@ -1,0 +1,14 @@
+"""Rules that every HTTP server of Drover keeps, whatever it serves.
+
+    SameOrigin(app, hosts)       refuses requests that name a foreign host or come from a foreign page
+    BearerToken(app, token)      refuses requests without the token
+
+Both are plain ASGI wrappers for HTTP and WebSocket, so that they hold in front of Drover's own applications and of
+other people's alike. Put `SameOrigin` outermost.
+
+What is not covered: who may connect at all (bind to loopback), TLS, and rates.
+"""
+
+from ._guards import LOOPBACK_HOSTS, BearerToken, SameOrigin
+
+__all__ = ["LOOPBACK_HOSTS", "BearerToken", "SameOrigin"]

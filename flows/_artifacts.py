@@ -14,6 +14,8 @@ from components.contracts import (
     Settings,
 )
 
+from ._store import open_store
+
 
 def show_report(report: EvaluationReport) -> None:
     """The leaderboard, and a link to the whole page."""
@@ -40,7 +42,7 @@ def show_checks(report: CheckReport) -> None:
     rows = [finding.model_dump() for finding in report.findings] or [{"rule": "none was broken"}]
     judged_by = f", judged by rules {report.rules[:12]}" if report.rules else ""
     create_table_artifact(table=rows, key="check-findings", description=f"{report.episodes} episodes{judged_by}")
-    page = checks.keep_trend(storage.connect(Settings()))
+    page = checks.keep_trend(open_store())
     create_link_artifact(link=_url(page.key), key="check-trend", link_text="Checks: all batches")
     if report.data_docs:
         create_link_artifact(link=_url(report.data_docs.key), key="data-docs", link_text="Data Docs")
@@ -79,17 +81,17 @@ def show_rollouts(states: list[RolloutState]) -> None:
 
 def keep_summary(summary: RunSummary) -> None:
     """Leave the run's summary where `drover` finds it: `models/runs/latest.json`."""
-    storage.connect(Settings()).put("models", "runs/latest.json", summary.canonical_json())
+    open_store().put("models", "runs/latest.json", summary.canonical_json())
 
 
 def keep_ingest(summary: IngestSummary) -> None:
     """The same for the last ingest run that found something: `models/runs/latest-ingest.json`."""
-    storage.connect(Settings()).put("models", "runs/latest-ingest.json", summary.canonical_json())
+    open_store().put("models", "runs/latest-ingest.json", summary.canonical_json())
 
 
 def _url(key: str) -> str:
     settings = Settings()
-    return storage.page_url(settings, storage.connect(settings), key)
+    return storage.page_url(settings, open_store(), key)
 
 
 def _words(estimate: Estimate) -> str:

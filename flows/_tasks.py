@@ -37,6 +37,7 @@ from components.contracts import (
 from components.contracts.errors import StorageError
 
 from ._progress import Progress
+from ._store import open_store
 
 _LOG = logging.getLogger("prefect.drover")
 P = ParamSpec("P")
@@ -71,7 +72,7 @@ class Stages:
     """Runs the stages of one flow run, skips those whose inputs are unchanged, and keeps the times."""
 
     def __init__(self, store: storage.ObjectStore | None = None) -> None:
-        self.store = store or storage.connect(Settings())
+        self.store = store or open_store()
         storage.prepare(self.store)
         self.timings: list[StageTiming] = []
 
@@ -124,7 +125,7 @@ def ingest_inbox() -> IngestSummary:
     from components import checks, ingest
 
     settings = Settings()
-    store, key = storage.connect(settings), ingest.receipt_key(settings)
+    store, key = open_store(), ingest.receipt_key(settings)
     with Progress("ingest") as progress:
         candidates = ingest.inspect_inbox(store, progress=progress.count)
     candidates, report = checks.judge(store, candidates, settings)
@@ -138,7 +139,7 @@ def list_episodes(spec: DatasetSpec) -> tuple[DatasetSpec, list[EpisodeRecord]]:
     version."""
     from components import datasets, ingest
 
-    store = storage.connect(Settings())
+    store = open_store()
     return datasets.select(store, spec, ingest.records(store))
 
 
@@ -148,7 +149,7 @@ def build_dataset(spec: DatasetSpec, episodes: list[EpisodeRecord]) -> DatasetVe
     from components import datasets
 
     with Progress("dataset") as progress:
-        return datasets.build_dataset(storage.connect(Settings()), spec, episodes, progress=progress.count)
+        return datasets.build_dataset(open_store(), spec, episodes, progress=progress.count)
 
 
 @door("train", minutes=24 * 60)
@@ -164,7 +165,7 @@ def train_distributed(dataset: DatasetVersion, plan: TrainingPlan) -> TrainedMem
         with Progress("train", epochs={name: spec.training.epochs}) as progress:
             trained.append(
                 training.train(
-                    storage.connect(settings),
+                    open_store(),
                     dataset,
                     spec,
                     name=name,
@@ -186,7 +187,7 @@ def train_members(dataset: DatasetVersion, plan: TrainingPlan) -> TrainedMembers
     specs = plan.members or recipes.default_members(dataset, epochs=plan.epochs)
     with Progress("tune", epochs={name: spec.training.epochs for name, spec in specs.items()}) as progress:
         trained = training.train_members(
-            storage.connect(settings),
+            open_store(),
             dataset,
             specs,
             checkpoint_dir=settings.home / "training",
@@ -201,7 +202,7 @@ def fit_ensemble(dataset: DatasetVersion, members: Sequence[TrainedMembers]) -> 
     from components import training
 
     everyone = [policy for group in members for policy in group.members]
-    return training.fit_ensemble(storage.connect(Settings()), dataset, everyone)
+    return training.fit_ensemble(open_store(), dataset, everyone)
 
 
 @door("incumbent", minutes=5)
@@ -209,7 +210,7 @@ def find_incumbent() -> Incumbent | None:
     """The promoted policy and its evidence; None before the first promotion."""
     from components import promotion
 
-    incumbent = promotion.find_incumbent(storage.connect(Settings()))
+    incumbent = promotion.find_incumbent(open_store())
     if incumbent and incumbent.report is None:
         _LOG.warning(
             "the report of %s is of an older Drover and counts no more: it is evaluated anew", incumbent.release.name
@@ -234,7 +235,7 @@ def evaluate(
     comparable = incumbent and incumbent.ensemble.members[0].spec.frame == dataset.spec.frame
     with Progress("closed loop") as progress:
         return evaluation.evaluate(
-            storage.connect(Settings()),
+            open_store(),
             dataset,
             [policy for group in members for policy in group.members],
             ensemble,
@@ -250,7 +251,7 @@ def package_policy(dataset: DatasetVersion, ensemble: Ensemble, report: Evaluati
     """ONNX graphs, golden outputs, parity, manifest."""
     from components import packaging
 
-    return packaging.package(storage.connect(Settings()), dataset, ensemble, report)
+    return packaging.package(open_store(), dataset, ensemble, report)
 
 
 @door("gate", minutes=5)
@@ -267,7 +268,7 @@ def release(package: PolicyPackage, ensemble: Ensemble, report: EvaluationReport
     from components import promotion
 
     settings = Settings()
-    return promotion.release(storage.connect(settings), settings, package, ensemble, report, plan)
+    return promotion.release(open_store(), settings, package, ensemble, report, plan)
 
 
 @door("advance", minutes=10)
@@ -276,4 +277,4 @@ def advance_rollouts() -> list[RolloutState]:
     from components import promotion
 
     settings = Settings()
-    return promotion.advance(storage.connect(settings), settings)
+    return promotion.advance(open_store(), settings)

@@ -29,7 +29,7 @@ from components.storage import ObjectStore
 
 from ._evidence import PROMOTED, read_evidence, read_rollout, release_key
 from ._fleet import hear
-from ._keys import make_demo_keys
+from ._keys import KeyRing, make_demo_keys
 from ._repository import ReleaseRepository
 from ._rollout import begin, demanded_success, plan_rollout, step
 
@@ -42,7 +42,8 @@ _LIMIT = 64 * 2**20
 def open_repository(store: ObjectStore, settings: Settings) -> ReleaseRepository:
     """The release repository, with the keys in `<home>/keys`. None there: demo keys are made, and loudly."""
     folder = keys_folder(settings)
-    if not any(folder.glob("*.pem")):
+    in_use = (folder / "root.json").exists()
+    if not any(folder.glob("*.pem")) or (KeyRing(folder).demo and not in_use):  # their making may have been interrupted
         make_demo_keys(folder)
     repository = ReleaseRepository(store, folder)
     repository.create()
@@ -150,13 +151,13 @@ def advance_with(
         following = taken.state
         if assign := [robot for robot in taken.assign if robot in {entry.robot for entry in trusted}]:
             following = _assign(repository, following, assign)
+        if following.status == "completed":
+            _promote(store, following)  # before it is saved: a completed rollout is not looked at again
         if following != state:
             log.info("rollout %s: %s, %s", state.plan.deployment, following.status, following.reason)
             _save(store, following)
         if following.status == "halted":
             following = _roll_back(store, repository, following)
-        if following.status == "completed":
-            _promote(store, following)
         states.append(following)
     return states
 

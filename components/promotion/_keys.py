@@ -1,6 +1,8 @@
 """Signing keys in a folder. For a demo all of them; in earnest, each machine holds only the roles that it signs."""
 
 import logging
+import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -79,11 +81,24 @@ class KeyRing:
         made = []
         for number in range(first, first + count):
             key = Ed25519PrivateKey.generate()
-            path = self.folder / f"{role}-{number}.pem"
-            path.touch(mode=0o600)
-            path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            write_whole(self.folder / f"{role}-{number}.pem", pem)
             made.append(CryptoSigner(key))
         return made
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file of mode 600: whole and on disk, or not there at all."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def make_demo_keys(folder: Path) -> KeyRing:

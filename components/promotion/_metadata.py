@@ -6,8 +6,10 @@ One number names one publication: whoever creates `metadata/claims/<n>.json` may
 """
 
 import copy
+import json
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,7 +29,7 @@ from tuf.api.metadata import (
 from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, PromotionError
 from components.storage import ObjectStore, put_once
 
-from ._keys import KeyRing
+from ._keys import KeyRing, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ LIFETIMES = {
 }
 TARGET_ROLES = ("targets", "releases", "director")
 _LIMIT = 8_000_000
+_OUTAGE_S = 120.0
+"""Time that a commit may lose to a store that is away: then its lease runs out, and it begins again."""
 
 
 @dataclass
@@ -123,7 +127,7 @@ class MetadataStore:
                 f"the bucket {BUCKET} holds a repository of other keys than {self.keys.folder}; use theirs"
             )
         else:
-            pinned.write_bytes(self.store.get(BUCKET, "metadata/1.root.json", limit=_LIMIT))
+            write_whole(pinned, self.store.get(BUCKET, "metadata/1.root.json", limit=_LIMIT))
         roots: list[Root] = [first.signed]
         try:
             roots[0].verify_delegate("root", first.signed_bytes, first.signatures)
@@ -146,7 +150,7 @@ class MetadataStore:
         Raises:
             PromotionError: keys are missing, or other publishers kept us out too long.
         """
-        deadline = time.monotonic() + 4 * self.lease_s + 30
+        deadline = time.monotonic() + 4 * self.lease_s + _OUTAGE_S
         while time.monotonic() < deadline:
             view = self.load()
             dirty = change(view)
@@ -185,8 +189,9 @@ class MetadataStore:
         number = version + 1
         while True:
             started = time.monotonic()
+            owner = json.dumps({"owner": uuid.uuid4().hex}).encode()  # after a lost answer it tells ours from another's
             try:
-                self.store.put(BUCKET, f"metadata/claims/{number}.json", b"{}", if_absent=True)
+                self.store.put(BUCKET, f"metadata/claims/{number}.json", owner, if_absent=True)
             except AlreadyExistsError:
                 if not self._dead(number, version):
                     return None

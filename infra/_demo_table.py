@@ -2,7 +2,6 @@
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from components.terminal import Console, link, styled
 
@@ -21,7 +20,7 @@ def _sections(result: DemoResult) -> list[RenderableType]:
         sections.append(_closed_loop(result))
     sections.append(_trust(result))
     sections += [_release(result), _robots(result), _stages(result), _links(result)]
-    return [part for section in sections for part in (section, Text())]
+    return [part for section in sections for part in (section, "")]
 
 
 def _table(title: str, *columns: str) -> Table:

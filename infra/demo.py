@@ -167,6 +167,7 @@ def _environment() -> dict[str, str]:
         "DROVER_HOME": str(settings.home),
         "PREFECT_API_URL": settings.prefect_api_url or "",
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_MARKUP": "false",
     }
 
 

@@ -62,7 +62,7 @@ def _tables(found: "Coverage") -> list[Table]:
         table = Table("scenario", *(axes.distances or ("all",)), title=f"{pattern or 'all'}: {order}", box=None)
         for scenario in axes.scenarios or (None,):
             fields = [
-                Text("  ").join(_field(counts[scenario, pattern, distance, position]) for position in positions)
+                styled("  ").join(_field(counts[scenario, pattern, distance, position]) for position in positions)
                 for distance in (axes.distances or (None,))
             ]
             table.add_row(scenario or "all", *fields)

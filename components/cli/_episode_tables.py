@@ -136,7 +136,7 @@ def _state(entry: "Entry") -> Text:
     words = [styled(("deleted", "red"))] if entry.excluded else []
     if any(edit.excluded is None for edit in entry.edits):
         words.append(styled("edited"))
-    return Text(", ").join(words)
+    return styled(", ").join(words)
 
 
 def _words(value: Any) -> str:

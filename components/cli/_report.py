@@ -101,7 +101,7 @@ def _told(found: "Versus") -> list[Text]:
     if found.frames:
         gain = found.frames.mae_gain
         lines.append(
-            Text(
+            styled(
                 f"Paired by episode (report {found.frames.report[:12]}): A's MAE is lower than B's by "
                 f"{words(gain, sign=True)}, its key accuracy higher by "
                 f"{words(found.frames.key_accuracy_gain, sign=True)}, n={gain.n}: {_said(gain.low, gain.high)}."

@@ -91,7 +91,7 @@ from ._senses import (
     ReliabilityBin,
     RiskPoint,
 )
-from ._text import plain_logs, printable, printable_json, printable_lines
+from ._text import plain_logs, printable, printable_json, printable_lines, printable_value
 from ._trials import PairedTrials, ShiftEffect, TrialOutcome, TrialPlan
 from ._uploads import (
     PART_BYTES,
@@ -225,4 +225,5 @@ __all__ = [
     "printable",
     "printable_json",
     "printable_lines",
+    "printable_value",
 ]

@@ -34,6 +34,11 @@ def printable(text: str) -> str:
     return "".join(char if _is_seen(char) else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
+def printable_value(value: Any) -> Any:
+    """What a page's template shows in place of a value: a string is printable, markup of ours and figures stay."""
+    return printable(value) if type(value) is str else value  # markup is a subclass of str
+
+
 def printable_lines(text: str) -> str:
     """The same for text of several lines: they stay lines, and each but the first is indented, so that none of them can
     be taken for the beginning of another message."""

@@ -7,19 +7,18 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     SpinnerColumn,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
 
 from components.contracts import EpochMetrics
+from components.terminal import Console, PlainColumn
 
 _LOG = logging.getLogger("prefect.drover")
 _LOG_EVERY_S = 10.0
@@ -35,12 +34,12 @@ class Progress:
         self._logged = float("-inf")
         self._bars = Bars(
             SpinnerColumn(),
-            TextColumn("{task.description:<24}"),
+            PlainColumn("{task.description:<24}"),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            PlainColumn("{task.fields[note]}"),
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )

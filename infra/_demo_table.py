@@ -1,8 +1,9 @@
 """The demo's result for people: one table a question, then the links to open."""
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
+
+from components.terminal import Console, link, styled
 
 from ._demo_result import DemoResult, Figure
 
@@ -19,7 +20,7 @@ def _sections(result: DemoResult) -> list[RenderableType]:
         sections.append(_closed_loop(result))
     sections.append(_trust(result))
     sections += [_release(result), _robots(result), _stages(result), _links(result)]
-    return [part for section in sections for part in (section, Text())]
+    return [part for section in sections for part in (section, "")]
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -42,7 +43,7 @@ def _episodes(result: DemoResult) -> RenderableType:
     table.add_row("uploaded", str(episodes.uploaded))
     table.add_row("accepted", str(episodes.accepted))
     for episode in episodes.quarantined:
-        table.add_row("[yellow]quarantined[/]", f"{episode.name}: [yellow]{episode.rule}[/]")
+        table.add_row(styled(("quarantined", "yellow")), styled(f"{episode.name}: ", (episode.rule, "yellow")))
     split = f"{dataset.train} train, {dataset.validation} validation, {dataset.test} test; {dataset.frames:,} frames"
     table.add_row("dataset", f"{dataset.version[:12]}: {split}")
     return table
@@ -67,9 +68,9 @@ def _trust(result: DemoResult) -> RenderableType:
     table = _table("How far to trust it", "", "")
     table.columns[1].justify = "left"
     leaks = result.leaks
-    found = "no test episode" if not leaks.leaks else f"[red]{leaks.leaks} leaks:[/] test episodes"
+    found = styled((f"{leaks.leaks} leaks:", "red"), " test episodes") if leaks.leaks else styled("no test episode")
     compared = f"{leaks.test_episodes} looked for among {leaks.other_episodes}"
-    table.add_row("leaks", f"{found} in training or validation; {compared}")
+    table.add_row("leaks", styled(found, f" in training or validation; {compared}"))
     if result.ece:
         table.add_row("calibration", f"ECE {_interval(result.ece)}, n={result.ece.n} episodes")
     if shift := result.worst_shift:
@@ -100,7 +101,7 @@ def _release(result: DemoResult) -> RenderableType:
         )
     table.add_row("decision", result.promotion.decision)
     for reason in result.promotion.reasons:
-        table.add_row("", f"[dim]{reason}[/]")
+        table.add_row("", styled((reason, "dim")))
     return table
 
 
@@ -116,7 +117,7 @@ def _stages(result: DemoResult) -> RenderableType:
         f"Time: {result.wall_s:.0f} s in all, at most {result.peak_rss_mib:,.0f} MiB of memory", "stage", "seconds", ""
     )
     for row in result.stages:
-        table.add_row(row.name, f"{row.seconds:.1f}", "[dim]unchanged, skipped[/]" if row.skipped else "")
+        table.add_row(row.name, f"{row.seconds:.1f}", styled(("unchanged, skipped", "dim")) if row.skipped else "")
     return table
 
 
@@ -125,7 +126,7 @@ def _links(result: DemoResult) -> RenderableType:
     table.columns[1].justify = "left"
     table.columns[1].overflow = "fold"
     for name, url in result.links.items():
-        table.add_row(name, Text(url, style=f"link {url}"))
+        table.add_row(name, link(url))
         if name == "ray":
-            table.add_row("", "[dim]asks once for a token: `drover status` says where it is[/]")
+            table.add_row("", styled(("asks once for a token: `drover status` says where it is", "dim")))
     return table

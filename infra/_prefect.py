@@ -27,6 +27,7 @@ def _prefect_env(settings: Settings) -> dict[str, str]:
         "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
         "PREFECT_API_URL": str(settings.prefect_api_url),
         "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_LOGGING_MARKUP": "false",  # log lines hold what robots wrote
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     }

@@ -16,11 +16,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
-from rich.console import Console
 
 from components.contracts import IngestSummary, RolloutState, RunSummary, Settings
 from components.contracts.errors import DroverError, ObjectNotFoundError
 from components.storage import ObjectStore, connect, prepare
+from components.terminal import Console
 
 from . import _meter, local
 from ._demo_result import DemoResult
@@ -90,7 +90,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        self._console.print(f"[bold]{len(self.timings) + 1}. {name}[/]")
+        self._console.print(f"{len(self.timings) + 1}. {name}", style="bold")
         started = time.monotonic()
         yield
         self.timings.append((name, round(time.monotonic() - started, 1)))
@@ -167,6 +167,7 @@ def _environment() -> dict[str, str]:
         "DROVER_HOME": str(settings.home),
         "PREFECT_API_URL": settings.prefect_api_url or "",
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_MARKUP": "false",
     }
 
 

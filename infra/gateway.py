@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from components.contracts import Settings
+from components.contracts import Settings, plain_logs
 from components.ingest import GatewayLimits, UploadLimits, gateway_app
 from components.storage import connect
 
@@ -92,6 +92,7 @@ def main(port: int, host: str = "127.0.0.1") -> None:
 
 
 if __name__ == "__main__":
+    plain_logs()
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     main(int(sys.argv[1]), *sys.argv[2:3])

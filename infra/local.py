@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TimeElapsedColumn
 
-from components.contracts import Settings
+from components.contracts import Settings, plain_logs
 from components.contracts.errors import DroverError, StackError
 from components.contracts.settings import STACK_FILE
+from components.terminal import Console, PlainColumn
 
 from . import _home, _meter, _parts, _processes
 from ._supervisor import STATE_FILE, Running, some_parts, store_alone, supervise
@@ -186,10 +187,10 @@ def _wait_until_ready(home: Path, process: subprocess.Popen[bytes] | None) -> No
     tasks: dict[str, TaskID] = {}
     columns = (
         SpinnerColumn(finished_text="✓"),
-        TextColumn("{task.description:<11}"),
-        TextColumn("{task.fields[state]}"),
+        PlainColumn("{task.description:<11}"),
+        PlainColumn("{task.fields[state]}"),
     )
-    with Progress(*columns, TimeElapsedColumn(), transient=True) as bars:
+    with Progress(*columns, TimeElapsedColumn(), console=Console(), transient=True) as bars:
         while True:
             state = _state(home)
             for row in state.get("parts", ()):
@@ -238,6 +239,7 @@ def _time_of(text: str | None) -> datetime | None:
 
 
 def _main(arguments: list[str]) -> int:
+    plain_logs()
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if len(arguments) != 2 or arguments[0] != "supervise" or arguments[1] not in {"seaweedfs", "minio", "external"}:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from components.contracts import Settings
+from components.contracts import Settings, plain_logs
 from components.contracts.errors import ObjectNotFoundError, StorageError
 from components.storage import ObjectStore, connect, content_type
 
@@ -63,4 +63,5 @@ def main(port: int, host: str = "127.0.0.1") -> None:
 
 
 if __name__ == "__main__":
+    plain_logs()
     main(int(sys.argv[1]), *sys.argv[2:3])

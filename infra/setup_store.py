@@ -10,7 +10,7 @@ import sys
 
 from pydantic import SecretStr
 
-from components.contracts import Settings
+from components.contracts import Settings, plain_logs
 from components.contracts.errors import ConfigurationError, DroverError
 
 from ._grants import make_minio_users
@@ -44,6 +44,7 @@ def _identity(prefix: str, key: str | None, secret: SecretStr | None) -> Identit
 
 
 if __name__ == "__main__":
+    plain_logs()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         main(Settings())

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 import bentoml
 from fastapi import File, Form, UploadFile
 
-from components.contracts import AXES, Axis, Frozen, Settings
+from components.contracts import AXES, Axis, Frozen, Settings, plain_logs
 from components.robot import CPU, MAX_JPEG_BYTES
 
 from ._http import Problem, make_app
@@ -63,6 +63,7 @@ class Served(Frozen):
     sessions: int
 
 
+plain_logs()
 app = make_app()
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.contracts import EpisodeSummary, Finding, ObjectRef
+from components.contracts import EpisodeSummary, Finding, ObjectRef, printable
 from components.contracts.errors import DroverError
 from components.storage import ObjectStore
 
@@ -61,13 +61,17 @@ def _offline(page: str, title: str, overview: str) -> str:
     return page.replace("</head>", head, 1).replace("</body>", f"<script>{_SCRIPT}</script></body>", 1)
 
 
+def _shown(text: str) -> str:
+    return html.escape(printable(text))
+
+
 def _overview(batch: str, names: dict[str, str], findings: list[Finding], rules: str) -> str:
     errors = {item.sha256 for item in findings if item.severity == "error"}
     warned = {item.sha256 for item in findings} - errors
     lines = "".join(
-        f"<tr class='{item.severity}'><td>{item.severity}</td><td>{html.escape(item.rule)}</td>"
-        f"<td>{html.escape(item.expected)}</td><td>{html.escape(item.observed)}</td>"
-        f"<td>{html.escape(names[item.sha256])}</td></tr>"
+        f"<tr class='{item.severity}'><td>{item.severity}</td><td>{_shown(item.rule)}</td>"
+        f"<td>{_shown(item.expected)}</td><td>{_shown(item.observed)}</td>"
+        f"<td>{_shown(names[item.sha256])}</td></tr>"
         for item in sorted(findings, key=lambda item: (item.severity, item.rule, item.sha256))
     )
     table = (

@@ -6,6 +6,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from components.contracts import printable_value
+
 from ._coverage import CellCount, Coverage
 from ._drawing import KINDS, drift_line, outcome_bars, spark
 from ._trend import LAST, BatchFigures, condensed
@@ -20,7 +22,12 @@ _DRIFTS = (
 )
 _HERE = Path(__file__).parent
 TEMPLATES = Environment(
-    loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=FileSystemLoader(_HERE),
+    autoescape=True,
+    finalize=printable_value,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 STYLE = Markup((_HERE / "page.css").read_text(encoding="utf-8"))  # noqa: S704 - a file of ours
 

@@ -1,13 +1,14 @@
 """`drover ...`: thin, every command calls one door. Rooms are imported where they are called."""
 
 import sys
+import traceback
 from typing import NoReturn
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
+from components.contracts import plain_logs, printable_lines
 from components.contracts.errors import DroverError
+from components.terminal import Console, styled
 
 from . import (
     _checks,
@@ -55,15 +56,27 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The console script: errors that Drover raises on purpose are one message, never a trace."""
+    """The console script: errors that Drover raises on purpose, and a user's slips, are one message, never a trace."""
+    plain_logs()
     try:
-        app()
+        status = app(standalone_mode=False)  # Typer's own panels pass on escape sequences
     except DroverError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
         _fail(f"this command needs {error.name}, which a robot's installation leaves out: install drover[platform]")
+    except typer.Abort:
+        _fail("aborted; nothing was done after the question")
+    except typer.TyperException as error:
+        message = " ".join(error.format_message().split())
+        if not message:  # a group without a command has shown its help
+            sys.exit(error.exit_code)
+        _fail(f"{message} See `--help`.", error.exit_code)
+    except Exception:  # noqa: BLE001  # a fault of ours: its trace, with whatever text is in it
+        sys.stderr.write(printable_lines(traceback.format_exc().rstrip()) + "\n")
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print("[red]error:[/]", Text(message), highlight=False)
-    sys.exit(1)
+def _fail(message: str, status: int = 1) -> NoReturn:
+    Console(stderr=True).print(styled(("error:", "red"), f" {message}"))
+    sys.exit(status)

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from components.contracts import Settings
 from components.contracts.errors import ConfigurationError
+from components.terminal import styled
 
 from ._console import console
 
@@ -24,7 +25,7 @@ def checks_show() -> None:
         changed = "" if rule.severity == defaults[rule.rule] else " (changed)"
         colour = "red" if rule.severity == "error" else "yellow"
         table.add_row(
-            rule.rule, f"[{colour}]{rule.severity}[/]{changed}", rule.expected, ", ".join(rule.sources or ("all",))
+            rule.rule, styled((rule.severity, colour), changed), rule.expected, ", ".join(rule.sources or ("all",))
         )
     console.print(table)
     off = [name for name, severity in rulebook.severities.items() if severity == "off"]
@@ -34,9 +35,9 @@ def checks_show() -> None:
     usual = checks.Thresholds()
     for name, value in rulebook.thresholds:
         default = getattr(usual, name)
-        values.add_row(name, str(value), "" if value == default else f"[yellow]{default}[/]")
+        values.add_row(name, str(value), "" if value == default else styled((str(default), "yellow")))
     console.print(values)
-    console.print(f"from {path or 'the defaults'}; digest {rulebook.digest()[:12]}", soft_wrap=True)
+    console.print(f"from {path or 'the defaults'}; digest {rulebook.digest()[:12]}")
 
 
 @app.command("init")
@@ -50,7 +51,7 @@ def checks_init() -> None:
         checks.write_default(checks.DEFAULTS, target)
     except FileExistsError:
         raise ConfigurationError(f"{target} is there already; edit it") from None
-    console.print(f"edit {target}", soft_wrap=True)
+    console.print(f"edit {target}")
 
 
 @app.command("trend")
@@ -72,4 +73,4 @@ def checks_trend() -> None:
         )  # fmt: skip
     console.print(table)
     page = checks.keep_trend(store)
-    console.print(f"page: {storage.page_url(settings, store, page.key)}", soft_wrap=True)
+    console.print(f"page: {storage.page_url(settings, store, page.key)}")

@@ -119,4 +119,4 @@ def _tell(entries: "Sequence[Entry]", made: "Sequence[Collection]") -> None:
     for item in made:
         share = f" ({len(item.episodes) / total:.0%})" if len(made) > 1 else ""
         scenarios = len({known.get(sha256) for sha256 in item.episodes})
-        console.print(f"{item.ref}: {len(item.episodes):,} episodes{share} of {scenarios} scenarios", highlight=False)
+        console.print(f"{item.ref}: {len(item.episodes):,} episodes{share} of {scenarios} scenarios")

@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from components.contracts import Settings
 from components.contracts.errors import ConfigurationError
+from components.terminal import styled
 
 from ._console import console
 
@@ -41,12 +43,12 @@ def coverage(
         console.print(table)
     console.print(f"{found.filled} of {found.wanted} planned episodes are there; {found.episodes} in the collection")
     for axis, count in found.unplaced.items():
-        console.print(f"[yellow]{count} fill nothing: their {axis} is unknown or not in the plan[/]")
+        console.print(f"{count} fill nothing: their {axis} is unknown or not in the plan", style="yellow")
     for item in found.next(_NEXT):
         cell = ", ".join(part for part in item.cell if part)
         console.print(f"record next: {cell}: {item.missing} more ({item.found} of {item.wanted})")
     page = checks.keep_coverage(store, found)
-    console.print(f"heat map: {storage.page_url(settings, store, page.key)}", soft_wrap=True)
+    console.print(f"heat map: {storage.page_url(settings, store, page.key)}")
 
 
 def _tables(found: "Coverage") -> list[Table]:
@@ -60,7 +62,7 @@ def _tables(found: "Coverage") -> list[Table]:
         table = Table("scenario", *(axes.distances or ("all",)), title=f"{pattern or 'all'}: {order}", box=None)
         for scenario in axes.scenarios or (None,):
             fields = [
-                "  ".join(_field(counts[scenario, pattern, distance, position]) for position in positions)
+                styled("  ").join(_field(counts[scenario, pattern, distance, position]) for position in positions)
                 for distance in (axes.distances or (None,))
             ]
             table.add_row(scenario or "all", *fields)
@@ -68,6 +70,6 @@ def _tables(found: "Coverage") -> list[Table]:
     return tables
 
 
-def _field(item: "CellCount") -> str:
+def _field(item: "CellCount") -> Text:
     colour = "green" if not item.missing else "red" if not item.found else "yellow"
-    return f"[{colour}]{item.found}/{item.wanted}[/]"
+    return styled((f"{item.found}/{item.wanted}", colour))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from components.terminal import echo_json, styled
+
 from ._console import console
 
 if TYPE_CHECKING:
@@ -21,9 +23,9 @@ def show_json(value: Any) -> None:
     """A list has one line an entry."""
     if isinstance(value, list):
         lines = ",\n".join(json.dumps(item, ensure_ascii=False) for item in value)
-        print(f"[{lines}]")
+        echo_json(f"[{lines}]")
     else:
-        print(json.dumps(value, indent=1, ensure_ascii=False))
+        echo_json(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def entry_json(entry: "Entry") -> dict[str, Any]:
@@ -46,9 +48,9 @@ def show_entries(entries: Sequence["Entry"]) -> None:
     for entry in entries:
         summary = entry.summary
         table.add_row(
-            entry.sha256[:_SHORT], summary.robot, Text(summary.name), Text(summary.session), summary.scenario or "-",
+            entry.sha256[:_SHORT], summary.robot, summary.name, summary.session, summary.scenario or "-",
             str(summary.frames), f"{entry.record.file.size / 1e6:,.1f}",
-            Text(", ".join(sorted(rules_warned(entry.record))), style="yellow"), _state(entry),
+            styled(", ".join(sorted(rules_warned(entry.record))), style="yellow"), _state(entry),
         )  # fmt: skip
     console.print(table)
 
@@ -63,14 +65,14 @@ def show_entry(entry: "Entry", places: "EpisodePlaces") -> None:
     for field, value in known.items():
         was = getattr(original, field, value)
         note = f"   (admitted as {was!r})" if field in {"instruction", "scenario"} and was != value else ""
-        table.add_row(field, Text(f"{_words(value)}{note}"))
+        table.add_row(field, f"{_words(value)}{note}")
     console.print(table)
     for warning in entry.record.warnings:
-        console.print(Text(f"warned: {warning}", style="yellow"))
+        console.print(f"warned: {warning}", style="yellow")
     for edit in entry.edits:
-        console.print(Text(edit_line(edit)))
+        console.print(edit_line(edit))
     if entry.excluded:
-        console.print("[red]deleted: no dataset takes it from now on[/] (drover episodes restore)")
+        console.print(styled(("deleted: no dataset takes it from now on", "red"), " (drover episodes restore)"))
     receipt = places.receipt
     if receipt is None:
         console.print("receipt: none that can be read; its robot keeps its copy")
@@ -100,7 +102,7 @@ def show_figures(figures: "EpisodeFigures") -> None:
         f"{figures.bytes / 1e9:.2f} GB, {figures.instructions} different instructions"
     )
     for axis, (low, high) in figures.actions.items():
-        console.print(f"{axis}: {low:+.3f} to {high:+.3f} {'rad/s' if axis == 'angular_z' else 'm/s'}", highlight=False)
+        console.print(f"{axis}: {low:+.3f} to {high:+.3f} {'rad/s' if axis == 'angular_z' else 'm/s'}")
     for title, counts in (
         ("scenario", figures.scenarios), ("pattern", figures.patterns), ("source", figures.sources),
         ("robot", figures.robots), ("session", figures.sessions), ("warned", figures.warned),
@@ -114,9 +116,7 @@ def show_figures(figures: "EpisodeFigures") -> None:
 def show_collections(collections: Sequence["Collection"]) -> None:
     table = Table("collection", "episodes", "made", "by", "from", box=None, header_style="dim")
     for item in collections:
-        table.add_row(
-            item.ref, f"{len(item.episodes):,}", f"{item.at:%Y-%m-%d %H:%M}", Text(item.by), Text(item.origin)
-        )
+        table.add_row(item.ref, f"{len(item.episodes):,}", f"{item.at:%Y-%m-%d %H:%M}", item.by, item.origin)
     console.print(table)
 
 
@@ -126,17 +126,17 @@ def _show_counts(title: str, counts: dict[str, int]) -> None:
     most, shown = max(counts.values()), list(counts.items())[:_MOST_COUNTED]
     table = Table(title, "", "", box=None, header_style="dim")
     for name, count in shown:
-        table.add_row(Text(name), f"{count:,}", "█" * max(1, round(24 * count / most)))
+        table.add_row(name, f"{count:,}", "█" * max(1, round(24 * count / most)))
     console.print(table)
     if len(counts) > len(shown):
         console.print(f"  and {len(counts) - len(shown)} more: --json has all")
 
 
-def _state(entry: "Entry") -> str:
-    words = ["[red]deleted[/]"] if entry.excluded else []
+def _state(entry: "Entry") -> Text:
+    words = [styled(("deleted", "red"))] if entry.excluded else []
     if any(edit.excluded is None for edit in entry.edits):
-        words.append("edited")
-    return ", ".join(words)
+        words.append(styled("edited"))
+    return styled(", ").join(words)
 
 
 def _words(value: Any) -> str:

@@ -14,6 +14,7 @@ import typer
 
 from components.contracts import Settings
 from components.contracts.errors import ConfigurationError
+from components.terminal import echo, styled
 
 from . import _episode_tables as tables
 from ._console import console
@@ -53,7 +54,8 @@ def list_episodes(
         if as_json:
             tables.show_json([tables.entry_json(entry) for entry in chosen])
         else:
-            print("\n".join(entry.sha256 for entry in chosen))
+            for entry in chosen:
+                echo(entry.sha256)
         return
     shown = chosen[:limit] if limit else chosen
     tables.show_entries(shown)
@@ -108,8 +110,10 @@ def edit(
     edited = {entry.sha256 for entry in found}
     if instruction and (new := _new_words(instruction, [entry for entry in entries if entry.sha256 not in edited])):
         console.print(
-            f"[yellow]note[/] no other episode is told {', '.join(new)}: a policy knows what it was trained on",
-            highlight=False,
+            styled(
+                ("note", "yellow"),
+                f" no other episode is told {', '.join(new)}: a policy knows what it was trained on",
+            )
         )
 
 
@@ -156,7 +160,7 @@ def view(
         if save:
             save.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(recording, save)
-            console.print(f"{save}: {entry.title}; open it with: rerun {save}", highlight=False)
+            console.print(f"{save}: {entry.title}; open it with: rerun {save}")
         else:
             quiet = os.environ | {"CI": "1"}  # the viewer sends usage data otherwise
             subprocess.run([sys.executable, "-m", "rerun", str(recording)], env=quiet, check=False)
@@ -244,7 +248,7 @@ def _edit(store: "ObjectStore", found: "Sequence[Entry]", fields: dict[str, Any]
         made = datasets.edit_episode(store, entry.record, **fields)
         written += made is not None
         if len(found) <= _SHOWN:
-            console.print(f"{entry.sha256[:12]} {entry.title}: ", end="", highlight=False)
-            console.print(tables.edit_line(made) if made else "as asked for already, nothing written", markup=False)
+            said = tables.edit_line(made) if made else "as asked for already, nothing written"
+            console.print(f"{entry.sha256[:12]} {entry.title}: {said}")
     if len(found) > _SHOWN:
         console.print(f"{written:,} edited, {len(found) - written:,} were as asked for already")

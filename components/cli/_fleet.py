@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from components.contracts import Settings
+from components.terminal import echo, styled
 
 from ._console import console
 
@@ -27,9 +28,9 @@ def robot_invite(
     token = ingest.invite_robot(storage.connect(settings), robot, replace=replace, life=timedelta(hours=hours))
     where = settings.gateway_url or "<the gateway's URL>"
     console.print(f"On the robot, once, within {hours:g} h:")
-    console.print(f"  drover robot join {robot} --gateway {where}", soft_wrap=True, highlight=False)
+    console.print(f"  drover robot join {robot} --gateway {where}")
     console.print("The token that it asks for is shown here only, and is good once:")
-    print(token)
+    echo(token)
 
 
 @app.command("revoke")
@@ -48,7 +49,7 @@ def robot_list() -> None:
 
     table = Table("robot", "state", "hardware", "enrolled (UTC)", "key", box=None, header_style="dim")
     for entry in ingest.fleet(storage.connect(Settings()), with_revoked=True):
-        state = "[red]revoked[/]" if entry.revoked else "[green]enrolled[/]"
+        state = styled(("revoked", "red") if entry.revoked else ("enrolled", "green"))
         table.add_row(
             entry.robot, state, entry.hardware, f"{entry.enrolled_at:%Y-%m-%d %H:%M}", entry.public_key[:16] + "..."
         )

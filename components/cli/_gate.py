@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.padding import Padding
-from rich.text import Text
 
 from components.contracts import Settings
 from components.contracts.errors import EvidenceError
+from components.terminal import styled
 
 from ._console import console
 
@@ -93,7 +93,7 @@ def _tell(rule: "RuleOutcome") -> None:
     lines = [rule.evidence, f"{rule.figure} needs {rule.needs}"]
     lines += [f"What would help: {rule.helps}"] if rule.helps else []
     for line in lines:
-        console.print(Padding(Text(line, style="" if line == rule.evidence else "dim"), (0, 0, 0, 8)))
+        console.print(Padding(styled(line, style="" if line == rule.evidence else "dim"), (0, 0, 0, 8)))
 
 
 def _margins(rules: "GateRules") -> str:
@@ -103,4 +103,4 @@ def _margins(rules: "GateRules") -> str:
 
 
 def _say(word: str, style: str, text: str) -> None:
-    console.print(Text.assemble((f"{word:<8}", style), text))
+    console.print(styled((f"{word:<8}", style), text))

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from components.contracts import Receipt, Settings
 from components.contracts.errors import ConfigurationError
+from components.terminal import echo_json
 
 from ._console import console
 
@@ -39,7 +40,7 @@ def quarantine_show(sha256: Sha) -> None:
     full = _full(sha256, [item.file.sha256 for item in ingest.quarantined(store)])
     for item in ingest.quarantined(store):
         if item.file.sha256 == full:
-            console.print_json(item.model_dump_json())
+            echo_json(item.model_dump_json(indent=2))
 
 
 @app.command("replay")

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from components.contracts import Estimate, Settings
+from components.terminal import styled
 
 from ._console import console
 
@@ -35,10 +36,10 @@ def rebuild(
     settings = Settings()
     store = storage.connect(settings)
     report = evaluation.open_evidence(store, evidence)
-    with console.status("rebuild") as status:
+    with console.status(styled("rebuild")) as status:
         found = evaluation.rebuild(
             store, report, level=from_, keep=keep, settings=settings,
-            progress=lambda stage, done, total: status.update(f"{stage}: {done} of {total}"),
+            progress=lambda stage, done, total: status.update(styled(f"{stage}: {done} of {total}")),
         )  # fmt: skip
     if out is not None:
         out.write_bytes(found.canonical_json() + b"\n")
@@ -51,18 +52,20 @@ def _tell(found: "Rebuilt") -> None:
     """Lineage first: it may explain the rest."""
     _table("lineage", found.lineage)
     if found.lineage and not found.equal:
-        console.print("[yellow]the lineage differs, which may explain what follows[/]")
+        console.print("the lineage differs, which may explain what follows", style="yellow")
     _table("made", found.made)
     _table("figure", found.figures)
     differ, what = len(found.made) + len(found.figures), f"report {found.report[:12]}, rebuilt from its {found.level}"
     if found.equal:
-        console.print(f"[green]equal[/]: {what}: all {found.compared} compared are what they were", highlight=False)
+        console.print(styled(("equal", "green"), f": {what}: all {found.compared} compared are what they were"))
         return
     known = [item.inside for item in found.figures if item.inside is not None]
     console.print(
-        f"[red]differs[/]: {what}: {differ} of {found.compared} compared; {sum(known)} of {len(known)} estimates lie "
-        "in the old interval",
-        highlight=False,
+        styled(
+            ("differs", "red"),
+            f": {what}: {differ} of {found.compared} compared; {sum(known)} of {len(known)} estimates lie in the old "
+            "interval",
+        )
     )
 
 
@@ -71,16 +74,16 @@ def _table(title: str, items: "tuple[Difference, ...]") -> None:
         return
     table = Table(title, "before", "after", "in the old interval", box=None, header_style="dim")
     for item in items[:_SHOWN]:
-        inside = {None: "", True: "yes", False: "[red]no[/]"}[item.inside]
+        inside = styled(("no", "red")) if item.inside is False else "yes" if item.inside else ""
         table.add_row(item.path, _words(item.before), _words(item.after), inside)
     console.print(table)
     if len(items) > _SHOWN:
-        console.print(f"and {len(items) - _SHOWN} more", highlight=False)
+        console.print(f"and {len(items) - _SHOWN} more")
 
 
 def _words(value: object) -> str:
     if isinstance(value, Estimate):
-        return f"{value.value:.6g} \\[{value.low:.6g}, {value.high:.6g}] n={value.n}"
+        return f"{value.value:.6g} [{value.low:.6g}, {value.high:.6g}] n={value.n}"
     if isinstance(value, float):
         return f"{value:.10g}"
     return "-" if value is None else str(value)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from components.contracts import EvaluationReport, Settings
 from components.contracts.errors import ConfigurationError
+from components.terminal import echo_json, styled
 
 from ._console import console
 from ._report_tables import board, closed_loop, paired_trials, scores, shifts, side_by_side
@@ -31,7 +32,7 @@ def report(
 ) -> None:
     """One evaluation: verdict, leaderboard, closed loop, shifts, and where its page is."""
     if schema:
-        typer.echo(json.dumps(EvaluationReport.model_json_schema(), indent=2))
+        echo_json(json.dumps(EvaluationReport.model_json_schema(), indent=2))
         return
     from components import evaluation, storage
 
@@ -39,22 +40,22 @@ def report(
     store = storage.connect(settings)
     found = evaluation.open_report(store, wanted)
     if as_json:
-        typer.echo(found.canonical_json().decode())
+        echo_json(found.canonical_json().decode())
         return
     _show(found, evaluation.judge(found))
     if save is not None:
         _save(store, found, save)
-    console.print(f"page: {storage.page_url(settings, store, found.page_key)}", soft_wrap=True, highlight=False)
+    console.print(f"page: {storage.page_url(settings, store, found.page_key)}")
 
 
 def _show(found: EvaluationReport, verdict: "Verdict") -> None:
     about = f"evaluation {found.digest()[:12]}: {found.subject} on dataset {found.dataset[:12]}"
-    console.print(Text(f"{about}, {found.episodes} test episodes, {found.frames} frames"))
-    console.print(Text(verdict.headline, style="bold green" if verdict.good else "bold red"))
+    console.print(f"{about}, {found.episodes} test episodes, {found.frames} frames")
+    console.print(verdict.headline, style="bold green" if verdict.good else "bold red")
     for reason in verdict.reasons:
         mark, colour = _MARKS[reason.good]
-        line = Text.assemble((mark, colour), " ", reason.text)
-        console.print(line.append(" simulated", "yellow") if reason.simulated else line, highlight=False)
+        line = styled((mark, colour), f" {reason.text}")
+        console.print(line.append(" simulated", "yellow") if reason.simulated else line)
     tables = [scores(found), closed_loop(found), paired_trials(found), shifts(found)]
     for table in tables:
         if table is not None:
@@ -71,7 +72,7 @@ def _save(store: "ObjectStore", found: EvaluationReport, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-        console.print(f"wrote {folder / name}", soft_wrap=True, highlight=False)
+        console.print(f"wrote {folder / name}")
 
 
 def compare(first: Wanted, second: Wanted) -> None:
@@ -83,7 +84,7 @@ def compare(first: Wanted, second: Wanted) -> None:
     found = evaluation.stand_beside(store, *reports)
     console.print(side_by_side(found))
     for line in _told(found):
-        console.print(line, highlight=False)
+        console.print(line)
 
 
 def _told(found: "Versus") -> list[Text]:
@@ -92,33 +93,35 @@ def _told(found: "Versus") -> list[Text]:
 
     lines = []
     if found.same_subject:
-        lines.append(Text("Both reports are about the same policy."))
+        lines.append(styled("Both reports are about the same policy."))
     if not found.same_dataset:
-        lines.append(Text("Figures on frames are not comparable: the reports are on different test data.", "yellow"))
+        lines.append(
+            styled("Figures on frames are not comparable: the reports are on different test data.", style="yellow")
+        )
     if found.frames:
         gain = found.frames.mae_gain
         lines.append(
-            Text(
+            styled(
                 f"Paired by episode (report {found.frames.report[:12]}): A's MAE is lower than B's by "
                 f"{words(gain, sign=True)}, its key accuracy higher by "
                 f"{words(found.frames.key_accuracy_gain, sign=True)}, n={gain.n}: {_said(gain.low, gain.high)}."
             )
         )
         if found.frames.trained_elsewhere:
-            lines.append(Text("One of them was trained on another dataset; whether it saw these frames is not checked.",
-                              "yellow"))  # fmt: skip
+            elsewhere = "One of them was trained on another dataset; whether it saw these frames is not checked."
+            lines.append(styled(elsewhere, style="yellow"))
     if found.trials:
         gain = found.trials.difference
         test = "" if found.trials.p_value is None else f", McNemar p={found.trials.p_value:.3g}"
         lines.append(
-            Text.assemble(
+            styled(
                 f"Paired by room: A succeeds more often than B by {words(gain, 2, sign=True)} in {gain.n} rooms "
                 f"(A alone {found.trials.subject_only}, B alone {found.trials.reference_only}{test}): "
                 f"{_said(gain.low, gain.high)}. ",
                 ("simulated", "yellow"),
             )
         )
-    return lines + [Text(f"Not paired: {why}. No conclusion.", "yellow") for why in found.unpaired]
+    return lines + [styled(f"Not paired: {why}. No conclusion.", style="yellow") for why in found.unpaired]
 
 
 def _said(low: float, high: float) -> str:

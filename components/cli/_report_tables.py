@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from components.terminal import styled
+
 if TYPE_CHECKING:
     from components.contracts import Estimate, EvaluationReport
     from components.evaluation import Board, Versus
@@ -19,7 +21,7 @@ _IN_ROOMS = (("success", "success", 2), ("right side", "right-side", 2), ("colli
 
 def _table(title: str, columns: Sequence[str], *, simulated: bool) -> Table:
     """The first column is words, the others are figures. Names come from elsewhere: they are text, never markup."""
-    heading = Text.assemble((title, "bold"), (" simulated", "yellow") if simulated else "")
+    heading = styled((title, "bold"), (" simulated", "yellow") if simulated else "")
     table = Table(title=heading, title_justify="left", box=None, header_style="dim", title_style="")
     for index, name in enumerate(columns):
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
@@ -29,7 +31,7 @@ def _table(title: str, columns: Sequence[str], *, simulated: bool) -> Table:
 def _figure(estimate: "Estimate | None", digits: int, *, sign: bool = False) -> Text:
     from components.evaluation import words
 
-    return Text(_NONE) if estimate is None else Text(words(estimate, digits, sign=sign))
+    return styled(_NONE if estimate is None else words(estimate, digits, sign=sign))
 
 
 def scores(report: "EvaluationReport") -> Table:
@@ -40,7 +42,7 @@ def scores(report: "EvaluationReport") -> Table:
     table = _table(title, ["policy", *(title for title, _, _ in shown)], simulated=report.simulated)
     for score in sorted(report.scores, key=lambda score: score.mae.value):
         figures = [_figure(metric.figures.get(score.name), digits) for _, metric, digits in shown]
-        table.add_row(Text(score.name), *figures, style="bold" if score.name == report.subject else "")
+        table.add_row(score.name, *figures, style="bold" if score.name == report.subject else "")
     return table
 
 
@@ -54,7 +56,7 @@ def closed_loop(report: "EvaluationReport") -> Table | None:
     table = _table(f"Closed loop, n={rooms} rooms", ["driver", *(title for title, _, _ in shown)], simulated=True)
     for score in report.closed_loop:
         figures = [_figure(metric.figures.get(score.name), digits) for _, metric, digits in shown]
-        table.add_row(Text(score.name), *figures, style="bold" if score.role == "subject" else "")
+        table.add_row(score.name, *figures, style="bold" if score.role == "subject" else "")
     return table
 
 
@@ -67,7 +69,7 @@ def paired_trials(report: "EvaluationReport") -> Table | None:
     for pair in report.paired_trials:
         decided = pair.decided if pair.decided_after is None else f"{pair.decided} after {pair.decided_after}"
         table.add_row(
-            Text(pair.reference), _figure(pair.difference, 2, sign=True), str(pair.subject_only),
+            pair.reference, _figure(pair.difference, 2, sign=True), str(pair.subject_only),
             str(pair.reference_only), _NONE if pair.p_value is None else f"{pair.p_value:.2g}",
             f"{pair.e_better:.3g}", f"{pair.e_worse:.3g}", decided,
         )  # fmt: skip
@@ -84,8 +86,8 @@ def shifts(report: "EvaluationReport") -> Table | None:
         rate = report.find("success", shift=item.shift)
         surely = item.loss.surely_positive
         table.add_row(
-            Text(item.shift), _figure(rate.figures.get(report.subject) if rate else None, 2),
-            Text(_figure(item.loss, 2, sign=True).plain, "red" if surely else ""), str(item.loss.n), Text(item.what),
+            item.shift, _figure(rate.figures.get(report.subject) if rate else None, 2),
+            styled(_figure(item.loss, 2, sign=True), style="red" if surely else ""), str(item.loss.n), item.what,
         )  # fmt: skip
     return table
 
@@ -97,7 +99,7 @@ def side_by_side(found: "Versus") -> Table:
         table.add_column(name, justify="left" if not name else "right")
     both = (found.first, found.second)
     table.add_row("report", *(report.digest()[:12] for report in both))
-    table.add_row("subject", *(Text(report.subject) for report in both))
+    table.add_row("subject", *(report.subject for report in both))
     table.add_row("dataset", *(report.dataset[:12] for report in both))
     for rows, simulated in ((_ON_FRAMES, any(report.simulated for report in both)), (_IN_ROOMS, True)):
         for title, name, digits in rows:
@@ -107,13 +109,13 @@ def side_by_side(found: "Versus") -> Table:
                 for metric, report in zip(metrics, both, strict=True)
             ]
             if any(figures):
-                label = Text.assemble(title, (" simulated", "yellow") if simulated else "")
+                label = styled(title, (" simulated", "yellow") if simulated else "")
                 table.add_row(label, *(_counted(figure, digits) for figure in figures))
     return table
 
 
 def _counted(figure: "Estimate | None", digits: int) -> Text:
-    return _figure(figure, digits).append(f" n={figure.n}", "dim") if figure else Text(_NONE)
+    return _figure(figure, digits).append(f" n={figure.n}", "dim") if figure else styled(_NONE)
 
 
 def board(item: "Board") -> Table:
@@ -125,12 +127,12 @@ def board(item: "Board") -> Table:
         report = row.report
         driven = report.find("success")
         table.add_row(
-            str(row.rank), Text(report.subject), report.digest()[:12], _figure(row.mae, 3), str(row.mae.n),
+            str(row.rank), report.subject, report.digest()[:12], _figure(row.mae, 3), str(row.mae.n),
             ", ".join(map(str, row.tied)) or _NONE, _figure(driven.figures.get(report.subject) if driven else None, 2),
         )  # fmt: skip
     table.add_row(
         "",
-        Text(item.baseline),
+        item.baseline,
         "baseline",
         _figure(item.baseline_mae, 3),
         str(item.baseline_mae.n),

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from components.contracts import UNKNOWN_HARDWARE, Settings
 from components.contracts.errors import ConfigurationError
+from components.terminal import styled
 
 from ._console import console, fail_if
 
@@ -123,7 +124,7 @@ def _upload_table(report: "UploadReport") -> Table:
         table.add_row(name, f"not now: {why}")
     for name in report.confirmed:
         rule = report.quarantined.get(name)
-        table.add_row(name, f"[yellow]quarantined: {rule}[/]" if rule else "[green]accepted[/]")
+        table.add_row(name, styled((f"quarantined: {rule}", "yellow") if rule else ("accepted", "green")))
     return table
 
 
@@ -150,9 +151,7 @@ def robot_status(robot: Annotated[str, typer.Argument(help="Its id.")] = "robot-
         table.add_row(name, value)
     console.print(table)
     for alarm in found.alarms:
-        console.print(
-            f"[red]ALARM {alarm.kind}[/] since {alarm.since:%Y-%m-%d %H:%M} UTC: {alarm.text}", highlight=False
-        )
+        console.print(styled((f"ALARM {alarm.kind}", "red"), f" since {alarm.since:%Y-%m-%d %H:%M} UTC: {alarm.text}"))
     if found.alarms:
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from components.contracts import Settings
 from components.contracts.errors import ConfigurationError
+from components.terminal import styled
 
 from ._console import console
 
@@ -48,7 +49,7 @@ def status() -> None:
     rows = local.status(settings)
     console.print(_stack_table(rows) if rows else "nothing is running: start it with `drover up`")
     if (promotion.keys_folder(settings) / promotion.WARNING_FILE).exists():
-        console.print("[yellow]releases are signed with DEMO KEYS: they prove nothing (docs/operations.md)[/]")
+        console.print("releases are signed with DEMO KEYS: they prove nothing (docs/operations.md)", style="yellow")
 
 
 @app.command()
@@ -72,7 +73,7 @@ def _stack_table(rows: list[Any]) -> Table:
         since = f"{row.since:%Y-%m-%d %H:%M:%S}" if row.since else ""
         colour = {"running": "green", "waiting": "dim"}.get(row.state, "yellow")
         table.add_row(
-            row.name, row.where, str(row.pid or ""), f"[{colour}]{row.state}[/]", since, str(row.restarts),
+            row.name, row.where, str(row.pid or ""), styled((row.state, colour)), since, str(row.restarts),
             f"{row.memory_mib:,.0f}", row.note,
         )  # fmt: skip
     return table

@@ -65,7 +65,7 @@ def _subject(store: "ObjectStore", dataset: str) -> "Ensemble":
 
 
 def _show(found: "Suggestions") -> None:
-    console.print(f"{found.subject} of dataset {found.dataset[:12]}; doubt is the {found.measure}", highlight=False)
+    console.print(f"{found.subject} of dataset {found.dataset[:12]}; doubt is the {found.measure}")
     scenarios = _table("record next", "scenario", "doubt", "95 % interval", "episodes")
     for item in found.scenarios:
         doubt = item.doubt
@@ -84,7 +84,7 @@ def _show(found: "Suggestions") -> None:
     else:
         console.print("no episode to suggest: none was admitted since the dataset was built, and none is deleted")
     for why, count in found.left_out.items():
-        console.print(f"{count} not ranked: {why}", highlight=False)
+        console.print(f"{count} not ranked: {why}")
 
 
 def _table(title: str, *columns: str) -> Table:

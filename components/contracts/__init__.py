@@ -1,4 +1,4 @@
-"""The types that cross rooms, the error tree and the settings. Standard library and pydantic only.
+"""The types that cross rooms, the error tree, the settings, and printable text. Standard library and pydantic only.
 
 What is not covered: behaviour. A type here says what a thing is; the room named after the verb says what happens to it.
 """
@@ -91,6 +91,7 @@ from ._senses import (
     ReliabilityBin,
     RiskPoint,
 )
+from ._text import plain_logs, printable, printable_json, printable_lines, printable_value
 from ._trials import PairedTrials, ShiftEffect, TrialOutcome, TrialPlan
 from ._uploads import (
     PART_BYTES,
@@ -220,4 +221,9 @@ __all__ = [
     "canonical_json",
     "describe_lineage",
     "errors",
+    "plain_logs",
+    "printable",
+    "printable_json",
+    "printable_lines",
+    "printable_value",
 ]

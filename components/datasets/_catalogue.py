@@ -132,10 +132,10 @@ def find_episode(entries: Sequence[Entry], wanted: str) -> Entry:
             "robot/name, or its name; `drover episodes list` has them"
         )
     if len(found) > 1:
-        lines = [f"  {entry.sha256[:16]}  {entry.title}" for entry in found[:_MOST_CANDIDATES]]
+        lines = [f"{entry.sha256[:16]} ({entry.title})" for entry in found[:_MOST_CANDIDATES]]
         if len(found) > _MOST_CANDIDATES:
-            lines.append(f"  and {len(found) - _MOST_CANDIDATES} more")
-        raise DatasetError("\n".join([f"{wanted!r} means {len(found)} episodes; say which:", *lines]))
+            lines.append(f"and {len(found) - _MOST_CANDIDATES} more")
+        raise DatasetError(f"{wanted!r} means {len(found)} episodes; say which: {', '.join(lines)}")
     return found[0]
 
 

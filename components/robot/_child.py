@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.contracts import Frozen
+from components.contracts import Frozen, plain_logs
 from components.contracts.errors import ConfigurationError, PolicyError
 
 _MAX_LINE = 2**20
@@ -104,4 +104,5 @@ def _main(target: str, arguments: str, descriptor: str) -> None:
 
 
 if __name__ == "__main__":
+    plain_logs()
     _main(*sys.argv[1:])

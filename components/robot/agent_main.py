@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from components.contracts import Settings
+from components.contracts import Settings, plain_logs
 from components.contracts.errors import DroverError
 from components.robot._service import run_agent
 
@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--poll", type=float, default=2.0, help="seconds between ticks")
     parser.add_argument("--once", action="store_true", help="one tick")
     options = parser.parse_args(arguments)
+    plain_logs()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
-from components.contracts import canonical_json
+from components.contracts import canonical_json, plain_logs
 from components.contracts.errors import DroverError
 from components.episodes import EpisodeAttributes, instruction_for
 from components.robot import Recorder, Spool, Uploader, open_gateway
@@ -172,6 +172,7 @@ def _note(report: FleetReport, event: FleetEvent) -> None:
 
 def _live(robot: _Robot, events: Connection) -> None:
     """A robot's process: record session by session, upload after each."""
+    plain_logs()
     parent = os.getppid()
     spool = Spool(robot.folder)
     spool.recover()

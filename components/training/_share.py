@@ -105,6 +105,9 @@ def _worker() -> Any:
 
     class Worker:
         def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+            from components.contracts import plain_logs
+
+            plain_logs()
             self._work = make()
 
         def work(self, share: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from ray import train, tune
 from ray.train.torch import prepare_model
 
-from components.contracts import EpochMetrics, PolicySpec
+from components.contracts import EpochMetrics, PolicySpec, plain_logs
 
 from ._checkpoint import CHECKPOINT
 from ._data import TrainingData
@@ -41,6 +41,7 @@ def _distributed(module: torch.nn.Module) -> Any:
 
 
 def _run(data: TrainingData, spec: PolicySpec, api: ModuleType, *, saves: bool, **options: Callable[..., Any]) -> None:
+    plain_logs()
     torch.set_num_threads(1)
     saved_at = -math.inf  # the first epoch is saved
 

@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import io
+import json
 import re
 from dataclasses import replace
 
@@ -10,10 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.contracts import BASELINES, FIRST_FRAME_WARNING, UNSHIFTED, Leak, LeakCheck
+from components.contracts import (
+    BASELINES,
+    FIRST_FRAME_WARNING,
+    UNSHIFTED,
+    EvaluationReport,
+    Leak,
+    LeakCheck,
+    printable,
+)
 from components.evaluation.page import failures, render
 from components.simulation import SHIFTS
 from tests.evaluation.sample_report import full_material, full_outcomes, full_report
+from tests.terminal.hostile import HOSTILE, SHOWN
 
 
 class _Page(html.parser.HTMLParser):
@@ -71,6 +81,17 @@ def test_instruction_with_markup_is_shown_and_not_run(world):
     assert "script" not in page.tags
     assert "b" not in page.tags
     assert not [value for _, value in page.attributes if "example.com" in str(value)]
+
+
+def test_names_of_policies_with_markup_and_control_characters_are_text(whole):
+    document = full_report().model_dump_json().replace('"mlp"', json.dumps(HOSTILE))
+    document = document.replace(f'"head":{json.dumps(HOSTILE)}', '"head":"mlp"')
+    text = render(EvaluationReport.parse(document, source="a test"), full_material()).decode()
+    page = _Page(text)
+    assert SHOWN in page.text
+    assert page.tags == whole[1].tags
+    assert [name for name, _ in page.attributes] == [name for name, _ in whole[1].attributes]
+    assert all(printable(line) == line for line in text.split("\n"))
 
 
 def test_scenario_with_formula_marks_is_drawn_as_text(world):

@@ -4,9 +4,8 @@ import io
 import json
 from pathlib import Path
 
-from rich.console import Console
-
 from components.contracts import DRIVERS, ShiftEffect
+from components.terminal import Console
 from infra._demo_result import (
     AblationRow,
     ClosedLoopRow,
@@ -29,6 +28,7 @@ from infra._demo_result import (
 )
 from infra._demo_table import show
 from tests.reports import estimate, make_report
+from tests.terminal.hostile import HOSTILE, SHOWN, assert_plain
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "demo.schema.json"
 FIGURE = Figure(value=0.11, low=0.06, high=0.15, n=12)
@@ -107,3 +107,20 @@ def test_rows_are_the_reports() -> None:
     assert (worst.name, worst.loss.value, worst.suites) == ("slip", 0.6, 2)
     assert worst_shift(make_report()) is None
     assert ece(report) is None
+
+
+def test_names_reasons_and_links_that_hold_markup_are_text() -> None:
+    hostile = RESULT.model_copy(
+        update={
+            "episodes": EpisodeCounts(
+                uploaded=1, accepted=0, quarantined=(QuarantinedEpisode(name=HOSTILE, rule=HOSTILE),)
+            ),
+            "promotion": PromotionRow(decision="refused", reasons=(HOSTILE,)),
+            "robots": (RobotRow(robot=HOSTILE, release=None, state=HOSTILE),),
+            "links": {HOSTILE: HOSTILE},
+        }
+    )
+    out = io.StringIO()
+    show(hostile, Console(file=out, width=2000))
+    assert out.getvalue().count(SHOWN) == 7
+    assert_plain(out.getvalue())

@@ -9,7 +9,16 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from components.contracts import AXES, UNSHIFTED, Ensemble, EvaluationReport, RoomSample, TrainedPolicy, TrialOutcome
+from components.contracts import (
+    AXES,
+    UNSHIFTED,
+    Ensemble,
+    EvaluationReport,
+    RoomSample,
+    TrainedPolicy,
+    TrialOutcome,
+    printable_value,
+)
 from components.datasets import EpisodeFrames
 from components.evaluation._intervals import DRAWS
 from components.evaluation._metrics import CONTINUOUS_WITHIN, WITHIN
@@ -26,6 +35,7 @@ from ._verdict import judge
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,  # names and instructions come from episodes' files: they are hostile
+    finalize=printable_value,
     undefined=StrictUndefined,
     trim_blocks=True,
     keep_trailing_newline=True,

@@ -26,11 +26,14 @@ _FIXED = {
     "gateway": "gateway_port",
 }
 PORTS = (
-    "store", "store-master", "store-volume", "store-filer", "store-admin", "console",
+    "store", "store-master", "store-volume", "store-filer", "store-admin",
     "prefect", "ray", "ray-dashboard", "ray-agent", "serving", "pages", "gateway",
 )  # fmt: skip
-_WITH_GRPC = frozenset({"store", "store-master", "store-volume", "store-filer", "store-admin"})
-"""SeaweedFS opens gRPC on these + 10,000."""
+_WITH_GRPC = {
+    "store": "s3", "store-master": "master", "store-volume": "volume", "store-filer": "filer", "store-admin": "admin",
+}  # fmt: skip
+"""SeaweedFS opens gRPC on these + 10,000, and on sockets in /tmp that no option moves, under these names."""
+_GRPC_OFFSET = 10_000
 _FIRST, _LAST = 20_000, 22_700
 """Below the ports that the system hands to outgoing connections (from 32,768), with + 10,000 too; above Ray's."""
 
@@ -134,7 +137,9 @@ def choose_ports(settings: Settings) -> dict[str, int]:
 
 
 def _is_free(name: str, port: int) -> bool:
-    for number in (port, port + 10_000) if name in _WITH_GRPC else (port,):
+    if name in _WITH_GRPC and not _is_ours(Path(f"/tmp/seaweedfs-{_WITH_GRPC[name]}-grpc-{port + _GRPC_OFFSET}.sock")):  # noqa: S108
+        return False
+    for number in (port, port + _GRPC_OFFSET) if name in _WITH_GRPC else (port,):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -142,3 +147,11 @@ def _is_free(name: str, port: int) -> bool:
             except (OSError, OverflowError):
                 return False
     return True
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether nothing is there or this user's own; what another user put into /tmp can be neither used nor removed."""
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return True

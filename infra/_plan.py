@@ -11,7 +11,7 @@ from . import _identities, _store
 from ._health import LOOPBACK, answers
 from ._parts import Part
 from ._prefect import prefect_part, worker_part
-from ._ray import RAY_AUTH_FILE, ray_part
+from ._ray import RAY_AUTH_FILE, RAY_CERTIFICATES, ray_part
 from ._telemetry import OFF
 
 PACKAGE = Path("serving") / "package"
@@ -24,6 +24,7 @@ def running_settings(settings: Settings, ports: dict[str, int], *, external: boo
     added: dict[str, object] = {
         "ray_address": f"127.0.0.1:{ports['ray']}",
         "ray_token_file": settings.home / RAY_AUTH_FILE,
+        "ray_certificates": settings.home / RAY_CERTIFICATES,
         "ray_dashboard_url": f"{LOOPBACK}:{ports['ray-dashboard']}",
         "prefect_api_url": f"{LOOPBACK}:{ports['prefect']}/api",
         "serving_url": f"{LOOPBACK}:{ports['serving']}",
@@ -70,7 +71,6 @@ def parts(settings: Settings, ports: dict[str, int], *, kind: str) -> list[Part]
 
 def _store_part(settings: Settings, ports: dict[str, int], kind: str) -> Part:
     home = settings.home
-    platform = _identities.identities(home)["platform"]
 
     def command() -> tuple[list[str], Path]:
         return _store.minio_command(home, ports) if kind == "minio" else _store.seaweedfs_command(home, ports)
@@ -83,7 +83,7 @@ def _store_part(settings: Settings, ports: dict[str, int], kind: str) -> Part:
         name="store",
         where=f"{LOOPBACK}:{ports['store']} (S3)",
         command=command,
-        env={"MINIO_ROOT_USER": platform.key, "MINIO_ROOT_PASSWORD": platform.secret, "MINIO_UPDATE": "off"}
+        env=_store.minio_environment(home)
         if kind == "minio"
         else {"GOMEMLIMIT": "512MiB"},  # half of it costs three times the processor time, all of it in the collector
         healthy=lambda: answers(f"{LOOPBACK}:{ports['store']}/", {200, 403}),

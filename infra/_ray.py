@@ -1,15 +1,23 @@
-"""Ray's part of the stack: one node with its dashboard, behind a token."""
+"""Ray's part of the stack: one node with its dashboard, behind a token and mutual TLS.
+
+The token alone leaves Ray's gRPC ports open to one request that ends it (`RaySyncer.StartSync` without metadata) and to
+channelz; with mutual TLS nobody without the stack's certificate gets as far as a request. HTTP (dashboard, agents)
+knows only the token. Nothing serves metrics.
+"""
 
 import hashlib
 import os
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from pathlib import Path
 
 from components.contracts import Settings
+from components.contracts.errors import StackError
 
+from ._certificates import KEY, write_certificates
 from ._health import answers, listens
 from ._home import write_private
 from ._parts import Part
@@ -17,6 +25,8 @@ from ._telemetry import OFF
 
 RAY_AUTH_FILE = "ray-token"
 """Below the stack's folder, mode 600: who has it may run anything on this Ray, and see its dashboard."""
+RAY_CERTIFICATES = "ray-certificates"
+"""Below the stack's folder, its files mode 600: who has them may talk to this Ray."""
 _OBJECTS_BYTES = 256 * 2**20
 _SOCKET_ROOM = 60
 """What Ray adds to its folder's name for its longest socket; the system allows 107 bytes in all."""
@@ -29,6 +39,22 @@ def ray_folder(home: Path) -> Path:
         return folder
     digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
     return Path(tempfile.gettempdir()) / f"drover-{os.getuid()}-{digest}" / "r"
+
+
+def make_private(folder: Path) -> None:
+    """A folder that this user alone can enter, also below one that everyone writes to.
+
+    Raises:
+        StackError: somebody else made it first.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise StackError(
+            f"expected {folder} to be a folder of this user's, found another user's or a link: have it removed, or set "
+            "DROVER_HOME to a shorter path"
+        )
+    folder.chmod(0o700)
 
 
 def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
@@ -50,10 +76,13 @@ def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
         token = settings.home / RAY_AUTH_FILE
         if not token.exists():
             write_private(token, secrets.token_hex(32))
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # Ray opens its own folder to everyone
+        if not (settings.home / RAY_CERTIFICATES / KEY).exists():
+            write_certificates(settings.home / RAY_CERTIFICATES, "drover's Ray")
+        make_private(folder.parent)  # Ray opens its own folder to everyone
         shutil.rmtree(folder, ignore_errors=True)  # every start leaves a session of logs and sockets there
         arguments = [f"--{name}={value}" for name, value in options.items()]
         start = [sys.executable, "-m", "infra._ray_head", "start", "--head", "--block", "--disable-usage-stats"]
+        start += ["--no-monitor"]  # the autoscaler of clusters: a process, and a port with metrics
         return [*start, *arguments], settings.home
 
     def healthy() -> bool:
@@ -64,12 +93,15 @@ def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
         where=f"127.0.0.1:{ports['ray']}, dashboard {settings.ray_dashboard_url}",
         command=command,
         env=OFF
+        | settings.ray_access
         | {
+            "DASHBOARD_METRIC_PORT": "-1",  # the dashboard has no other way to leave its metrics out
+            "RAY_enable_metrics_collection": "0",
+            "GLOO_SOCKET_IFNAME": "lo",  # else workers average gradients through whatever address the host's name has
+            "SPT_NOENV": "1",  # else Ray writes its processes' names over the mark by which they are found and ended
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(settings.home / RAY_AUTH_FILE),
             "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
         },
         healthy=healthy,

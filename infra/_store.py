@@ -1,7 +1,5 @@
 """The object store on this machine: what SeaweedFS or MinIO is started with, and who may do what in it."""
 
-import datetime
-import ipaddress
 import json
 import secrets
 import shutil
@@ -9,18 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from components.contracts.errors import StackError
 from components.storage import S3Store
 
 from . import _grants
+from ._certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
 from ._home import write_private
 from ._identities import identities
 
+NO_ORIGIN = "https://nobody.invalid"
+"""The one origin whose pages may read what the store answers: none has it."""
 _COMPONENTS = ("master", "volume", "filer", "s3", "admin", "worker", "client", "msg_broker", "mq")
 
 
@@ -28,7 +24,7 @@ def seaweedfs_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Pat
     """Command and working folder of SeaweedFS; writes its configuration.
 
     Inside, its parts talk over mutual TLS with certificates of their own: on its other ports (master, volume, filer,
-    gRPC) it answers nobody else, so S3 with credentials is the only way in. The JWT keys back that up.
+    admin, gRPC) it answers nobody else, so S3 with credentials is the only way in. The JWT keys back that up.
     """
     folder = home / "store"
     (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -53,6 +49,8 @@ def seaweedfs_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Pat
         "master.telemetry": "false",
         "webdav": "false",
         "admin.ui": "false",
+        "s3.iam": "false",  # users are in s3.json alone
+        "s3.allowedOrigins": NO_ORIGIN,  # else a page of any origin may read answers
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
         "s3.config": folder / "s3.json",
@@ -72,10 +70,20 @@ def minio_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Path]:
         )
     folder = home / "store-minio"
     folder.mkdir(parents=True, exist_ok=True)
-    address = f"127.0.0.1:{ports['store']}"
-    return [minio, "server", str(folder), "--address", address, "--console-address", f"127.0.0.1:{ports['console']}"], (
-        folder
-    )
+    return [minio, "server", str(folder), "--address", f"127.0.0.1:{ports['store']}"], folder
+
+
+def minio_environment(home: Path) -> dict[str, str]:
+    """What MinIO is told: S3 on its one port, for the platform's identity and the users that `restrict` adds."""
+    platform = identities(home)["platform"]
+    return {
+        "MINIO_ROOT_USER": platform.key,
+        "MINIO_ROOT_PASSWORD": platform.secret,
+        "MINIO_UPDATE": "off",
+        "MINIO_BROWSER": "off",  # the console: a port and a login of its own
+        "MINIO_PROMETHEUS_AUTH_TYPE": "jwt",
+        "MINIO_API_CORS_ALLOW_ORIGIN": NO_ORIGIN,
+    }
 
 
 def restrict(home: Path, store: S3Store, *, kind: str) -> None:
@@ -103,51 +111,20 @@ def _seaweedfs_identities(home: Path) -> dict[str, Any]:
 
 
 def _write_security(folder: Path) -> None:
-    """security.toml, the JWT keys and the certificates, once; SeaweedFS reads them from its working folder."""
-    path = folder / "security.toml"
-    if path.exists():
-        return
-    _write_certificates(folder)
+    """security.toml, the JWT keys and the certificates; SeaweedFS reads them from its working folder.
+
+    New ones at every start: one process holds all who use them, and an older folder is closed as tightly as a new one.
+    """
+    write_certificates(folder, "drover's object store")
     lines = []
     for section in ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read"):
         lines += [f"[{section}]", f'key = "{secrets.token_hex(24)}"']
-    pair = [f'cert = "{folder / "node.crt"}"', f'key = "{folder / "node.key"}"']
-    authority = f'ca = "{folder / "ca.crt"}"'
+    pair = [f'cert = "{folder / CERTIFICATE}"', f'key = "{folder / KEY}"']
+    authority = f'ca = "{folder / AUTHORITY}"'
     lines += ["[grpc]", authority]
     for component in _COMPONENTS:
         lines += [f"[grpc.{component}]", *pair]
-    for component in ("master", "volume", "filer"):
+    for component in ("master", "volume", "filer", "admin"):
         lines += [f"[https.{component}]", *pair, authority]
     lines += ["[https.client]", "enabled = true", *pair, authority]
-    write_private(path, "\n".join(lines) + "\n")
-
-
-def _write_certificates(folder: Path) -> None:
-    """A certificate authority whose key is forgotten at once, and the one certificate it ever signs."""
-    now = datetime.datetime.now(datetime.UTC)
-    authority_key, node_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "drover's object store")])
-
-    def certificate(name: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> bytes:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(authority)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=3650))
-        )
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
-        return builder.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    node = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "drover")])
-    addresses = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    private = node_key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    ca = certificate(authority, authority_key, x509.BasicConstraints(ca=True, path_length=0))
-    write_private(folder / "ca.crt", ca.decode())
-    write_private(folder / "node.crt", certificate(node, node_key, x509.SubjectAlternativeName(addresses)).decode())
-    write_private(folder / "node.key", private.decode())
+    write_private(folder / "security.toml", "\n".join(lines) + "\n")

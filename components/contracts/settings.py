@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     """None: a local Ray is started by whoever needs it."""
     ray_token_file: Path | None = None
     """Holds the token that this Ray asks for."""
+    ray_certificates: Path | None = None
+    """Folder of `ca.crt`, `node.crt` and `node.key`, where this Ray talks over mutual TLS alone; None: it does not."""
     prefect_api_url: str | None = None
     ray_dashboard_url: str | None = None
     serving_url: str | None = None
@@ -81,6 +83,21 @@ class Settings(BaseSettings):
     serving_port: int | None = None
     pages_port: int | None = None
     gateway_port: int | None = None
+
+    @property
+    def ray_access(self) -> dict[str, str]:
+        """What the environment of Ray's processes and of its drivers must hold, so that they talk to each other."""
+        access: dict[str, str] = {}
+        if self.ray_token_file is not None:
+            access |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.ray_token_file)}
+        if (folder := self.ray_certificates) is not None:
+            access |= {
+                "RAY_USE_TLS": "1",
+                "RAY_TLS_CA_CERT": str(folder / "ca.crt"),
+                "RAY_TLS_SERVER_CERT": str(folder / "node.crt"),
+                "RAY_TLS_SERVER_KEY": str(folder / "node.key"),
+            }
+        return access
 
     @classmethod
     def settings_customise_sources(

@@ -1,6 +1,7 @@
 """What Ray reads from the environment when it is imported. Imported before it; set by the user, all of it stays."""
 
 import os
+import secrets
 
 from components.contracts import Settings
 
@@ -14,6 +15,11 @@ _ON_THIS_MACHINE = {
     # Ray turns 127.0.0.1 into the machine's outer address unless it thinks that it can have no cluster; the stack's Ray
     # listens on loopback alone
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "GLOO_SOCKET_IFNAME": "lo",  # else workers average gradients through whatever address the host's name has
+    # metrics that anyone on this machine could read; a dashboard and an autoscaler have no other way to leave them out
+    "RAY_enable_metrics_collection": "0",
+    "DASHBOARD_METRIC_PORT": "-1",
+    "AUTOSCALER_METRIC_PORT": "-1",
 }
 
 
@@ -23,11 +29,11 @@ def ray_address() -> str | None:
 
 
 def prepare() -> None:
-    """Set what is not set."""
-    address, token = ray_address(), Settings().ray_token_file
-    if token is not None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
+    """Set what is not set. A Ray of our own gets a token that lives as long as this process."""
+    settings, address = Settings(), ray_address()
+    access = settings.ray_access
+    if address is None and not access and "RAY_AUTH_MODE" not in os.environ:
+        access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     here = address is None or address.partition(":")[0] in {"127.0.0.1", "localhost", "local", "auto"}
-    for name, value in (_DEFAULTS | (_ON_THIS_MACHINE if here else {})).items():
+    for name, value in (_DEFAULTS | (_ON_THIS_MACHINE if here else {}) | access).items():
         os.environ.setdefault(name, value)

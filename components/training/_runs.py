@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray import train as ray_train
 from ray import tune
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from components.contracts import (
     DatasetVersion,
@@ -31,6 +31,7 @@ from components.storage import ObjectStore
 from ._checkpoint import CHECKPOINT, read_checkpoint
 from ._cluster import cluster
 from ._data import TrainingData, stack
+from ._group import FileGroup
 from ._loop import run_digest
 from ._progress import Progress, ProgressLog, watch
 from ._worker import train_worker, tune_trial
@@ -104,7 +105,7 @@ def train(
             train_worker,
             train_loop_config={"spec": spec.model_dump_json(), "data": ray.put(data)},
             scaling_config=ray_train.ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 1}),
-            torch_config=TorchConfig(backend="gloo"),
+            torch_config=FileGroup(folder=str(checkpoint_dir.absolute() / run / "group")),
             run_config=ray_train.RunConfig(
                 name=run,
                 storage_path=str(checkpoint_dir.absolute()),

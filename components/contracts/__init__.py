@@ -77,7 +77,7 @@ from ._packages import (
     Tolerances,
 )
 from ._policies import Ensemble, EpochMetrics, Policy, PolicyBatch, PolicySpec, TrainedPolicy, TrainingSpec
-from ._refs import Lineage, ObjectRef, Sha256
+from ._refs import MAX_NUMBER, Count, Lineage, ObjectRef, Positive, Sha256
 from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
 from ._scores import ClosedLoopScore, DriverRole, OpenLoopScore, Role
 from ._senses import (
@@ -117,6 +117,7 @@ __all__ = [
     "EXPERT",
     "FIRST_FRAME_WARNING",
     "INCUMBENT",
+    "MAX_NUMBER",
     "PART_BYTES",
     "SPLITS",
     "STACK_FILE",
@@ -136,6 +137,7 @@ __all__ = [
     "CollectionName",
     "CollectionRef",
     "Comparison",
+    "Count",
     "DatasetEpisode",
     "DatasetSpec",
     "DatasetVersion",
@@ -180,6 +182,7 @@ __all__ = [
     "PolicyBatch",
     "PolicyPackage",
     "PolicySpec",
+    "Positive",
     "PromotionDecision",
     "Protocol",
     "Receipt",

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ._base import Frozen
 from ._episodes import RobotId
 from ._figures import Estimate
-from ._refs import Sha256
+from ._refs import Count, Positive, Sha256
 
 
 class RuleOutcome(Frozen):
@@ -61,7 +61,7 @@ class Release(Frozen):
     """A signed package: TUF target releases/<name>/manifest.json and the files beside it."""
 
     name: ReleaseName
-    number: Annotated[int, Field(ge=1)]
+    number: Positive
     """Rises with every release; the security floor is one of these."""
     package: Sha256
     hardware: tuple[str, ...]
@@ -76,7 +76,7 @@ class Release(Frozen):
 class SecurityFloor(Frozen):
     """floor.json, signed offline by the targets role: whoever steals the online keys cannot go below it."""
 
-    floor: Annotated[int, Field(ge=0)] = 0
+    floor: Count = 0
     """Releases below this number are refused."""
 
 
@@ -87,11 +87,11 @@ class Assignment(Frozen):
     deployment: str
     release: ReleaseName | None
     """None: no policy; the robot's built-in safe stop."""
-    number: Annotated[int, Field(ge=0)]
+    number: Count
     """The release's; 0 for none."""
-    seq: Annotated[int, Field(ge=1)]
+    seq: Positive
     """Rises with every assignment of this robot, a rollback included."""
-    floor: Annotated[int, Field(ge=0)]
+    floor: Count
     """Releases below this number are refused."""
     trials: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Operating trials before the robot commits; 0 for a release that it has proven before."""
@@ -130,7 +130,7 @@ class RolloutPlan(Frozen):
 
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
     release: ReleaseName
-    number: Annotated[int, Field(ge=1)]
+    number: Positive
     previous: ReleaseName | None
     """What a rollback assigns; None: the robots' built-in safe stop."""
     previous_number: int | None
@@ -202,16 +202,16 @@ class RobotReport(Frozen):
     """What it runs now."""
     attempted: ReleaseName | None
     """What the last assignment asked for."""
-    seq: int
+    seq: Count
     state: AgentState
     """IDLE after a commit; QUARANTINE or REJECTED after a refusal."""
     reason: str
-    trials: int
-    successes: int
+    trials: Count
+    successes: Count
     p50_ms: float | None
     p99_ms: float | None
     provider: str | None
-    count: Annotated[int, Field(ge=0)] = 0
+    count: Count = 0
     """Rises with every report of this robot."""
     fingerprint: str = ""
     """Of the device: module, SM, L4T, TensorRT, onnxruntime, power mode."""

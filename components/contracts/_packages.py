@@ -7,7 +7,7 @@ from pydantic import Field
 from ._base import Frozen
 from ._datasets import FrameSpec
 from ._episodes import Axis
-from ._refs import Lineage, ObjectRef, Sha256
+from ._refs import Count, Lineage, ObjectRef, Sha256
 
 
 class TensorSpec(Frozen):
@@ -87,7 +87,7 @@ class PackageManifest(Frozen):
     """actions, scores, then each new state tensor, in the inputs' order."""
     files: dict[str, Sha256]
     """File name in the package -> its SHA-256; manifest.json itself is not among them."""
-    sizes: dict[str, int]
+    sizes: dict[str, Count]
     tolerances: Tolerances
     budget: Budget
     parity_max: float

@@ -6,6 +6,10 @@ from pydantic import Field
 
 from ._base import Frozen
 
+MAX_NUMBER = 2**53 - 1
+"""Of whole numbers in documents that others write: exact in every JSON reader, and far below a database's 2**63."""
+Count = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
+Positive = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -14,7 +18,7 @@ class ObjectRef(Frozen):
 
     uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9.-]+/.+$")]
     sha256: Sha256
-    size: Annotated[int, Field(ge=0)]
+    size: Count
 
     @property
     def bucket(self) -> str:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ._base import Frozen
 from ._episodes import EpisodeName, RobotId, SignedReceipt
-from ._refs import Sha256
+from ._refs import Positive, Sha256
 
 PART_BYTES = 5 * 2**20
 """Of an upload's parts but the last: the smallest that S3 takes, so that a cut costs little."""
@@ -39,7 +39,7 @@ class UploadRequest(Frozen):
 
     name: EpisodeName
     sha256: Sha256
-    size: Annotated[int, Field(gt=0)]
+    size: Positive
 
 
 class UploadedPart(Frozen):
@@ -47,14 +47,14 @@ class UploadedPart(Frozen):
 
     number: Annotated[int, Field(ge=1, le=10_000)]
     etag: Etag
-    size: Annotated[int, Field(gt=0)]
+    size: Positive
 
 
 class PartLink(Frozen):
     """Where a missing part goes: PUT these bytes to `url` before the ticket expires."""
 
     number: Annotated[int, Field(ge=1, le=10_000)]
-    size: Annotated[int, Field(gt=0)]
+    size: Positive
     url: str
 
 
@@ -62,7 +62,7 @@ class UploadTicket(Frozen):
     """An open upload: parts of `part_bytes` each, the last one shorter."""
 
     upload_id: Annotated[str, Field(min_length=1, max_length=1024)]
-    part_bytes: Annotated[int, Field(gt=0)]
+    part_bytes: Positive
     done: tuple[UploadedPart, ...]
     links: tuple[PartLink, ...]
     """Of parts that are missing, in order; perhaps only the first ones: ask again for the rest."""
@@ -75,7 +75,7 @@ class UploadCompletion(Frozen):
 
     name: EpisodeName
     sha256: Sha256
-    size: Annotated[int, Field(gt=0)]
+    size: Positive
     upload_id: Annotated[str, Field(min_length=1, max_length=1024)]
 
 

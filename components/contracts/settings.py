@@ -56,6 +56,13 @@ class Settings(BaseSettings):
     gateway_s3_key: str | None = None
     """The upload gateway's own identity: opens and completes uploads in the inbox, reads receipts, enrols robots."""
     gateway_s3_secret: SecretStr | None = None
+    transfer_least_bytes_s: float = Field(default=1024.0, gt=0, le=2**30)
+    """A connection that moves less, averaged over `transfer_window_s`, is cut, and tried again."""
+    transfer_window_s: float = Field(default=30.0, ge=0.1, le=3600)
+    call_s: float = Field(default=120.0, ge=1, le=3600)
+    """The longest that one small call to the object store may take."""
+    slot_verify_s: float = Field(default=3600.0, ge=0)
+    """A robot's agent hashes what drives after so many seconds, changed or not; what changed at once."""
     upload_link_s: float = Field(default=900.0, ge=5, le=86_400)
     """How long a link to a part of an upload holds."""
     receipt_key_file: Path | None = None

@@ -17,6 +17,7 @@ from components.storage import ObjectStore
 
 from ._bench import Bench, TrialDriver
 from ._clock import utc_now
+from ._driving import VERIFY_S
 from ._fingerprint import Fingerprint
 from ._identity import RobotIdentity, report_key
 from ._journal import Journal
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _COUNTED: tuple[AgentState, ...] = ("BUILD", "SELFTEST", "TRIAL")
 _TOLD: tuple[AgentState, ...] = ("DOWNLOAD", "WAIT_SAFE", "TRIAL")
+_BEGUN_ANEW: tuple[AgentState, ...] = (
+    "CHECK", "DOWNLOAD", "VERIFY", "STAGE", "BUILD", "SELFTEST", "WAIT_SAFE",
+)  # fmt: skip
 _SETTLED: tuple[AgentState, ...] = ("COMMIT", "QUARANTINE", "REJECTED")
 
 
@@ -42,12 +46,13 @@ class UpdateAgent:
         trials: drives the operating trials.
         reports: the store whose `reports` bucket takes the signed reports.
         identity: the robot's key.
-        fingerprint: of this device.
+        fingerprint: of this device, asked anew in every state.
         is_safe: stationary and docked, so that the policy may be changed. Never times out.
         journal: the memory; opened by whoever also gives it to `offers` as its floors.
         clock: now, in UTC.
         activated: told the folder that drives from now on; None: nothing drives.
         on_state: told each state when it is entered and on disk.
+        verify_s: seconds after which what drives is hashed again, changed or not.
     """
 
     def __init__(
@@ -60,12 +65,13 @@ class UpdateAgent:
         trials: TrialDriver,
         reports: ObjectStore,
         identity: RobotIdentity,
-        fingerprint: Fingerprint,
+        fingerprint: Callable[[], Fingerprint],
         is_safe: Callable[[], bool],
         journal: Journal,
         clock: Callable[[], datetime] = utc_now,
         activated: Callable[[Path | None], None] = lambda _folder: None,
         on_state: Callable[[AgentState], None] = lambda _state: None,
+        verify_s: float = VERIFY_S,
     ) -> None:
         self.robot, self.slots = robot, Slots(home)
         self._journal, self._reports, self._identity = journal, reports, identity
@@ -81,7 +87,9 @@ class UpdateAgent:
             fingerprint=fingerprint,
             is_safe=is_safe,
             activated=activated,
-            alarm=self._alarm,
+            alarm=self.alarm,
+            over=self.over,
+            verify_s=verify_s,
         )
         died = self.state
         starts = self._steps.job.starts.get(died, 0)
@@ -105,14 +113,23 @@ class UpdateAgent:
         """Work until there is nothing more to do now: IDLE, or WAIT_SAFE while it is not safe.
 
         Raises:
-            OSError, sqlite3.Error: this machine's disk; the state is kept, the next tick goes on from it.
+            OSError, sqlite3.Error: this machine's disk; the next tick goes on.
             ConfigurationError: the trial driver is not there.
+            Exception: what no state expects. Before activation the next tick begins anew, so that another assignment
+                can end it; from then on the state is kept.
         """
+        if self._steps.job.state in {"IDLE", "WAIT_SAFE"}:
+            self._steps.guard()
         if self._steps.job.state == "IDLE":
             self._enter(next_state("IDLE", "done"))
         while True:
             state = self._steps.job.state
-            event = self._steps.work(state)
+            try:
+                event = self._steps.work(state)
+            except Exception:
+                if state in _BEGUN_ANEW:
+                    self._enter("IDLE")
+                raise
             if event == "wait":
                 break
             self._leave(state, next_state(state, event))
@@ -133,9 +150,7 @@ class UpdateAgent:
 
     def _leave(self, state: AgentState, following: AgentState) -> None:
         """What has to be true together with the next state: settled, barred, told."""
-        if state == "COMMIT":
-            self._steps.note(reason=self._steps.job.reason or "committed")
-        if state in _SETTLED:
+        if state in _SETTLED and following == "IDLE":
             shutil.rmtree(self._steps.downloads, ignore_errors=True)
             outcome: AgentState = "IDLE" if state == "COMMIT" else state
             self._enter(following, settled=outcome)
@@ -153,7 +168,8 @@ class UpdateAgent:
             reports.append(self._identity.sign(self._report(settled or state)))
         barred = None
         if settled == "QUARANTINE":
-            barred = (self._steps.release().package, self._fingerprint.digest())
+            device = self._steps.job.fingerprint or self._fingerprint()
+            barred = (self._steps.release().package, device.digest())
         if state != "CHECK" and not (state == "IDLE" and was_idle and not settled):  # an idle poll wears no flash
             self._journal.save(self._steps.job, reports=reports, quarantine=barred, handled=settled is not None)
         level = logging.DEBUG if was_idle and state in {"IDLE", "CHECK"} else logging.INFO
@@ -162,16 +178,23 @@ class UpdateAgent:
         if reports:
             self.send_reports()
 
-    def _alarm(self, kind: str, text: str) -> None:
-        """Say it once, until it is over."""
+    def alarm(self, key: str, text: str) -> None:
+        """Report it once, until it is over. The key is `kind` or `scope:kind`."""
+        kind = key.rpartition(":")[2]
         log.error("%s: ALARM %s: %s", self.robot, kind, text)
-        if self._journal.alarm() != kind:
+        raised = self._journal.alarms()
+        if key not in raised:
             report = self._report("CHECK", f"alarm: {kind}: {text}")
             self._journal.save(self._steps.job, reports=[self._identity.sign(report)])
-            self._journal.set_alarm(kind)
+            self._journal.set_alarms(raised | {key})
+
+    def over(self, scope: str) -> None:
+        """End the alarm of that key, or those of that `scope:`."""
+        raised = self._journal.alarms()
+        self._journal.set_alarms(key for key in raised if key != scope and not key.startswith(f"{scope.rstrip(':')}:"))
 
     def _report(self, state: AgentState, reason: str | None = None) -> RobotReport:
-        job, release = self._steps.job, self.release
+        job, release, device = self._steps.job, self.release, self._fingerprint()
         assignment = job.assignment
         return RobotReport(
             robot=self.robot,
@@ -188,5 +211,5 @@ class UpdateAgent:
             p99_ms=job.p99_ms,
             provider=job.provider,
             count=self._journal.next_count(),
-            fingerprint=f"{self._fingerprint.module}/{self._fingerprint.digest()[:12]}",
+            fingerprint=f"{device.module}/{device.digest()[:12]}",
         )

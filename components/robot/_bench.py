@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from components.contracts import Budget, Frozen, SelfTestResult, Sha256
-from components.contracts.errors import PackageError, PolicyError
+from components.contracts import Budget, Frozen, PackageManifest, SelfTestResult, Sha256
+from components.contracts.errors import InvalidDocumentError, PackageError, PolicyError
 
 from ._child import check_function, run_child
 from ._graphs import CPU
-from ._package import verify_package
+from ._package import MANIFEST, MAX_MANIFEST_BYTES, verify_package
 from ._selftest import self_test
 
 
@@ -46,7 +46,7 @@ class Bench(Protocol):
 
 
 class OnnxBench:
-    """onnxruntime's own provider. The self-test runs in a process of its own with a time limit.
+    """onnxruntime's own provider. The self-test runs in a process of its own with limits of time and memory.
 
     What is not covered: TensorRT engines; `build` makes nothing.
     """
@@ -71,12 +71,20 @@ class OnnxBench:
             "budget": self._budget.model_dump(mode="json") if self._budget else None,
         }
         try:
-            lines = list(run_child(f"{__name__}:run_self_test", arguments, timeout_s=self._timeout_s))
+            allowed = self._budget or read_budget(package)
+            lines = list(
+                run_child(
+                    f"{__name__}:run_self_test", arguments, timeout_s=self._timeout_s, memory_mib=allowed.memory_mib
+                )
+            )
         except PolicyError as error:
             raise PackageError(f"the self-test did not finish: {error}") from None
         if not lines:
             raise PackageError("the self-test ended without a result")
-        return SelfTestResult.parse(lines[0], source="the self-test")
+        try:
+            return SelfTestResult.parse(lines[0], source="the self-test")
+        except InvalidDocumentError as error:
+            raise PackageError(str(error)) from None
 
 
 def run_self_test(
@@ -93,16 +101,35 @@ class ChildTrials:
     Args:
         target: "module:function", a TrialDriver.
         timeout_s: for each trial.
+        memory_mib: of the driver itself (a simulation, a camera), beside the package's budget.
 
     Raises:
         ConfigurationError: no such function.
     """
 
-    def __init__(self, target: str, *, timeout_s: float = 120) -> None:
+    def __init__(self, target: str, *, timeout_s: float = 120, memory_mib: float = 4096) -> None:
         check_function(target)
-        self._target, self._timeout_s = target, timeout_s
+        self._target, self._timeout_s, self._memory_mib = target, timeout_s, memory_mib
 
     def __call__(self, package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
         arguments = {"package": str(package), "trials": trials, "seed": seed}
-        for line in run_child(self._target, arguments, timeout_s=self._timeout_s):
+        try:
+            memory_mib = self._memory_mib + read_budget(package).memory_mib
+        except PackageError as error:
+            raise PolicyError(str(error)) from None
+        for line in run_child(self._target, arguments, timeout_s=self._timeout_s, memory_mib=memory_mib):
             yield TrialResult.parse(line, source=self._target)
+
+
+def read_budget(package: Path) -> Budget:
+    """What a package says that it needs; the machine's memory bounds it.
+
+    Raises:
+        PackageError: its manifest cannot be read.
+    """
+    path = package / MANIFEST
+    try:
+        with path.open("rb") as file:
+            return PackageManifest.parse(file.read(MAX_MANIFEST_BYTES), source=str(path)).budget
+    except (OSError, InvalidDocumentError) as error:
+        raise PackageError(f"{path} cannot be read: {error}") from None

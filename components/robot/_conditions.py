@@ -94,7 +94,7 @@ def read_power(folder: Path, *, supplies: Path = _SUPPLIES) -> Power:
     try:
         if 0 <= time.time() - path.stat().st_mtime <= _POWER_LIFE_S:
             return Power.model_validate(json.loads(path.read_text()))
-    except (OSError, ValueError):  # ValidationError is a ValueError
+    except (OSError, ValueError, RecursionError):  # ValidationError is a ValueError
         pass
     charges, online = [], []
     try:

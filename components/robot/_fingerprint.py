@@ -1,11 +1,12 @@
 """What a robot is: a release that failed here is barred from this fingerprint, not from the fleet."""
 
+import hashlib
 import importlib.metadata
 import platform
 import re
 from pathlib import Path
 
-from components.contracts import Frozen
+from components.contracts import Frozen, canonical_json
 
 
 class Fingerprint(Frozen):
@@ -20,6 +21,13 @@ class Fingerprint(Frozen):
     tensorrt: str = ""
     onnxruntime: str = ""
     power_mode: str = ""
+    driver: str = ""
+    """The GPU driver's own version, where it tells."""
+
+    def digest(self) -> str:
+        """Without a driver as before there was such a field: what is quarantined stays so."""
+        known = self.model_dump(mode="json", exclude=None if self.driver else {"driver"})
+        return hashlib.sha256(canonical_json(known)).hexdigest()
 
 
 def read_fingerprint(module: str | None = None) -> Fingerprint:
@@ -36,7 +44,8 @@ def read_fingerprint(module: str | None = None) -> Fingerprint:
         l4t=f"{l4t[1]}.{l4t[2]}" if l4t else "",
         tensorrt=_version("tensorrt"),
         onnxruntime=_version("onnxruntime-gpu") or _version("onnxruntime"),
-        power_mode=_text(Path("/etc/nvpmodel.status")) or _text(Path("/var/lib/nvpmodel/status")).strip(),
+        power_mode=(_text(Path("/etc/nvpmodel.status")) or _text(Path("/var/lib/nvpmodel/status"))).strip(),
+        driver=_driver(_text(Path("/proc/driver/nvidia/version"))),
     )
 
 
@@ -48,6 +57,12 @@ def _hardware_id(model: str) -> str:
     gib = round(_total_kib() / 2**20)
     size = next((step for step in (4, 8, 16, 32, 64) if gib <= step), 64)
     return f"jetson-{found[1].lower().replace(' ', '-')}-{size}gb"
+
+
+def _driver(text: str) -> str:
+    """ "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue ..." -> "550.54.15"."""
+    found = re.search(r"Kernel Module\S*\s+(?:for \S+\s+)?([0-9]+(?:\.[0-9]+)+)", text)
+    return found[1] if found else ""
 
 
 def _total_kib() -> int:

@@ -3,14 +3,12 @@
 A gateway may lie, stall or flood: answers are bounded in size and time, redirects are not followed, and what it says
 of an episode moves bytes but deletes none (`_receipts.py`).
 
-What is not covered: secrecy of what goes over plain http; use https beyond one machine. A server that sends its
-headers drop by drop holds a request up for longer than its time limit.
+What is not covered: secrecy of what goes over plain http; use https beyond one machine.
 """
 
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,6 +30,7 @@ from components.contracts import (
     UploadRequest,
 )
 from components.contracts.errors import ConfigurationError, GatewayError, InvalidDocumentError
+from components.storage import Pace, Wire, read_bounded
 
 from ._clock import utc_now
 from ._identity import RobotIdentity
@@ -44,8 +43,8 @@ PATIENCE_S = 15.0
 TOKEN_LIFE_S = 60
 _ANSWER_LIMIT = 8 * 2**20
 """A ticket with a link for each of 10,000 parts stays below."""
-_ANSWER_TIME_S = 60.0
-_TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
+PACE = Pace(connect_s=5.0, answer_s=30.0, call_s=60.0)
+"""Of a robot's connections to the gateway, and to the store's links."""
 _AGAIN = frozenset({"busy", "store"})
 _CLOCK_TRIES = 3
 F = TypeVar("F", bound=Frozen)
@@ -69,6 +68,7 @@ class Gateway:
         *,
         patience: float = PATIENCE_S,
         clock: Callable[[], datetime] = utc_now,
+        pace: Pace = PACE,
     ) -> None:
         """A line to the gateway of `pin`.
 
@@ -77,11 +77,12 @@ class Gateway:
             identity: signs each request.
             patience: seconds during which a request is tried again while the gateway is away.
             clock: now, in UTC, however wrong.
+            pace: the least that a connection has to do.
         """
         self.robot, self.receipt_keys = pin.robot, pin.receipt_keys
         self._url, self._identity, self._patience, self._clock = pin.url, identity, patience, clock
         self._offset = timedelta()
-        self.http = urllib3.PoolManager(timeout=_TIMEOUT, retries=False)
+        self.http = Wire(pace)
 
     def now(self) -> datetime:
         """The time, by the gateway's clock if it ever said that this robot's is off."""
@@ -156,7 +157,7 @@ def enrol(
     url = _checked_url(gateway_url)
     identity = RobotIdentity(home)
     request = EnrolmentRequest(robot=robot, token=token, public_key=identity.public_key, hardware=hardware)
-    with urllib3.PoolManager(timeout=_TIMEOUT, retries=False) as http:
+    with Wire(PACE) as http:
         answer = _post(http, url, "/v1/enrolments", request.canonical_json(), Enrolment, patience=patience)
     if answer.robot != robot:
         raise GatewayError("malformed", f"{url} enrolled {answer.robot}, {robot} was asked for; ask its operator")
@@ -188,7 +189,7 @@ def read_pin(home: Path) -> GatewayPin:
 
 
 def _post(
-    http: urllib3.PoolManager,
+    http: Wire,
     url: str,
     path: str,
     body: bytes,
@@ -210,56 +211,32 @@ def _post(
         if authorization:
             headers["Authorization"] = authorization()
         try:
-            response = http.request(
-                "POST", url + path, body=body, headers=headers, redirect=False, preload_content=False
-            )
+            response = http.urlopen("POST", url + path, body=body, headers=headers, preload_content=False, whole=True)
             status, data = response.status, read_bounded(response, _ANSWER_LIMIT)
+            is_json = "json" in response.headers.get("Content-Type", "").lower()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise GatewayError(
                 "away", f"{url} does not answer ({type(error).__name__}); is it up?", again=True
             ) from None
-        return _understood(url, status, data, kind)
+        return _understood(url, status, data, kind, is_json=is_json)
 
     answer: F = retrying(once)
     return answer
 
 
-def _understood(url: str, status: int, data: bytes, kind: type[F]) -> F:
+def _understood(url: str, status: int, data: bytes, kind: type[F], *, is_json: bool) -> F:
+    """An answer that is not the gateway's, as a login page's, is believed by nobody and may be over in a moment."""
     try:
         if 200 <= status < 300:
             return kind.parse(data, source=f"the answer of {url}")
         problem = GatewayProblem.parse(data, source=f"the refusal of {url}")
     except InvalidDocumentError as error:
-        again = status >= 500
-        raise GatewayError(
-            "away" if again else "malformed", f"{url} answered {status}, but not as a gateway: {error}", again=again
-        ) from None
+        text = f"{url} answered {status}, but not as a gateway: {error}"
+        raise GatewayError("away" if status >= 500 else "malformed", text, again=status >= 500 or not is_json) from None
     words = json.dumps(problem.message[:300], ensure_ascii=False)  # on one line, whatever it holds
     raise GatewayError(
         problem.code, f"{url} refused ({problem.code}): {words}", now=problem.now, again=problem.code in _AGAIN
     )
-
-
-def read_bounded(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
-    """A body of at most `limit` bytes, within a minute.
-
-    Raises:
-        urllib3.exceptions.HTTPError: it is longer, or takes longer; the connection is closed.
-    """
-    deadline = time.monotonic() + _ANSWER_TIME_S
-    data, whole = bytearray(), False
-    try:
-        while not whole and len(data) <= limit and time.monotonic() <= deadline:
-            chunk = response.read1(2**16)
-            data += chunk
-            whole = not chunk
-    finally:
-        if not whole:
-            response.close()
-    if not whole:
-        raise urllib3.exceptions.HTTPError(f"expected an answer of at most {limit} bytes in {_ANSWER_TIME_S:g} s")
-    response.release_conn()
-    return bytes(data)
 
 
 def _checked_url(url: str) -> str:

@@ -3,11 +3,13 @@
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from components.contracts import AgentState, Assignment, Frozen, Release, RobotReport, Sha256, SignedReport
 
+from ._fingerprint import Fingerprint
 from ._slots import Slot
 
 _SCHEMA = """
@@ -22,7 +24,7 @@ class FileEntry(Frozen):
     """One file of a package, as the release's metadata signs it."""
 
     sha256: Sha256
-    size: int
+    size: Annotated[int, Field(ge=0, le=2**40)]
 
 
 class Job(Frozen):
@@ -46,6 +48,14 @@ class Job(Frozen):
     p99_ms: float | None = None
     provider: str | None = None
     reason: str = ""
+    fingerprint: Fingerprint | None = None
+    """Of the device on which this release is tested; None: in an earlier version's time, so it is tested again."""
+    driving: Slot | Literal["none"] | None = None
+    """What `current` has to lead to; None: an earlier version did not say."""
+    healing: Sha256 | None = None
+    """The package that was trusted here and whose slot is damaged or fails: to be fetched again."""
+    retests: int = 0
+    """Self-tests of a slot that drives which were begun and did not end."""
 
 
 class Journal:
@@ -132,15 +142,16 @@ class Journal:
                     (name, value),
                 )
 
-    def alarm(self) -> str:
-        """The last alarm that was reported, so that it is reported once."""
-        return self._fact("alarm") or ""
+    def alarms(self) -> frozenset[str]:
+        """The alarms that were reported and are not over, so that each is reported once."""
+        return frozenset(filter(None, (self._fact("alarms") or "").split("\n")))
 
-    def set_alarm(self, reason: str) -> None:
-        if reason == self.alarm():
+    def set_alarms(self, kinds: Iterable[str]) -> None:
+        value = "\n".join(sorted(kinds))
+        if value == (self._fact("alarms") or ""):
             return
         with self._connection:
-            self._set("alarm", reason)
+            self._set("alarms", value)
 
     def _fact(self, name: str) -> str | None:
         row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()

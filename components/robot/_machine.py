@@ -3,6 +3,7 @@
 IDLE -> CHECK -> DOWNLOAD -> VERIFY -> STAGE -> BUILD -> SELFTEST -> WAIT_SAFE -> ACTIVATE -> TRIAL -> COMMIT
               -> REJECTED                                                                           -> ROLLBACK
 a bad release before ACTIVATE -> QUARANTINE; ROLLBACK -> QUARANTINE; a hindrance -> IDLE, and tried again
+another fingerprint of this device -> BUILD and SELFTEST again, or TRIAL where the release drives already
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,12 @@ Event = Literal[
     "unfit",  # this robot must not take this release
     "bad",  # the release itself failed here
     "wait",  # not safe yet
+    "changed",  # the device is not the one on which the release was tested
 ]
+
+_BEFORE_DRIVING: tuple[AgentState, ...] = (
+    "DOWNLOAD", "VERIFY", "STAGE", "BUILD", "SELFTEST", "WAIT_SAFE", "ACTIVATE",
+)  # fmt: skip
 
 MAX_STARTS = 3
 """Times that BUILD, SELFTEST or TRIAL may be begun for one assignment: a crash loop ends here, offline."""
@@ -32,6 +38,11 @@ TRANSITIONS: Mapping[tuple[AgentState, Event], AgentState] = {
     ("CHECK", "same"): "COMMIT",
     ("CHECK", "none"): "WAIT_SAFE",
     ("CHECK", "unfit"): "REJECTED",
+    **{(state, "unfit"): "REJECTED" for state in _BEFORE_DRIVING},
+    ("SELFTEST", "changed"): "BUILD",
+    ("WAIT_SAFE", "changed"): "BUILD",
+    ("ACTIVATE", "changed"): "BUILD",
+    ("COMMIT", "changed"): "TRIAL",
     ("DOWNLOAD", "done"): "VERIFY",
     ("DOWNLOAD", "hindered"): "IDLE",
     ("VERIFY", "done"): "STAGE",

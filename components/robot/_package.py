@@ -20,7 +20,7 @@ MAX_FILE_BYTES = 2**31
 MAX_PACKAGE_BYTES = 2**32
 MAX_FILES = 64
 
-_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
+FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _STARTS = {".onnx": b"\x08", ".safetensors": b"", ".jpg": b"\xff\xd8\xff", ".json": b"{"}
 """Allowed suffixes and how such files begin: data formats only, none that can carry code."""
 _CODE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"\x7fELF")
@@ -90,7 +90,7 @@ def _check_listing(folder: Path, manifest: PackageManifest) -> None:
     if missing := wanted - listed:
         raise PackageError(f"{folder / MANIFEST}: expected it to list {', '.join(sorted(missing))}")
     for name in listed:
-        if not _NAME.match(name) or name == MANIFEST or Path(name).suffix not in _STARTS:
+        if not FILE_NAME.fullmatch(name) or name == MANIFEST or Path(name).suffix not in _STARTS:
             raise PackageError(
                 f"{folder / MANIFEST}: {name!r} is no file that a package may hold ({', '.join(_STARTS)})"
             )

@@ -23,9 +23,10 @@ import urllib3
 
 from components.contracts import UploadAnswer, UploadCompletion, UploadRequest, UploadTicket
 from components.contracts.errors import GatewayError
+from components.storage import read_bounded
 
 from ._conditions import TokenBucket
-from ._gateway import Gateway, read_bounded
+from ._gateway import Gateway
 
 _log = logging.getLogger(__name__)
 
@@ -152,20 +153,24 @@ class Sender:
         return len(ticket.done) + len(ticket.links) == _parts(episode.size, ticket.part_bytes)
 
     def _put(self, url: str, file: BinaryIO, start: int, size: int) -> str | None:
-        """Why the store did not take the part; None: it did."""
+        """Why the store did not take the part, or did not confirm its bytes; None: it did."""
         digest = hashlib.md5(usedforsecurity=False)
         for chunk in _chunks(file, start, size):
             digest.update(chunk)
-        response = self._gateway.http.request(
+        response = self._gateway.http.urlopen(
             "PUT",
             url,
             body=self._measured(_chunks(file, start, size)),
             headers={"Content-MD5": base64.b64encode(digest.digest()).decode(), "Content-Length": str(size)},
-            redirect=False,
             preload_content=False,
         )
         words = read_bounded(response, _REFUSAL_LIMIT)
-        return None if response.status == 200 else f"{response.status} {words[:200]!r}"
+        if response.status != 200:
+            return f"{response.status} {words[:200]!r}"
+        etag = response.headers.get("ETag", "").strip('"').lower()
+        if etag == digest.hexdigest() and not words:
+            return None
+        return f"200 with the ETag {etag[:40]!r}, which does not confirm MD5 {digest.hexdigest()}"  # the gateway knows
 
     def _measured(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:

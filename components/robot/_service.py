@@ -2,7 +2,6 @@
 
 import fcntl
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,15 +9,17 @@ from datetime import datetime
 from pathlib import Path
 
 from components.contracts import AgentState, Settings
-from components.contracts.errors import ConfigurationError, DroverError
+from components.contracts.errors import ConfigurationError
 from components.storage import ObjectStore, connect
 
 from ._agent import UpdateAgent
 from ._bench import Bench, ChildTrials, OnnxBench, TrialDriver
 from ._clock import utc_now
+from ._driving import VERIFY_S
 from ._fingerprint import Fingerprint, read_fingerprint
 from ._identity import RobotIdentity
 from ._journal import Journal
+from ._loop import keep_running, wait_after
 from ._tuf import ReleaseClient
 
 log = logging.getLogger(__name__)
@@ -38,17 +39,19 @@ def open_agent(
     *,
     trials: TrialDriver,
     bench: Bench | None = None,
-    fingerprint: Fingerprint | None = None,
+    fingerprint: Fingerprint | Callable[[], Fingerprint] | None = None,
     is_safe: Callable[[], bool] | None = None,
     clock: Callable[[], datetime] = utc_now,
     activated: Callable[[Path | None], None] = lambda _folder: None,
     on_state: Callable[[AgentState], None] = lambda _state: None,
+    verify_s: float = VERIFY_S,
 ) -> Iterator[UpdateAgent]:
     """An agent on an enrolled robot's home; one at a time.
 
     Raises:
         ConfigurationError: the home has no root of trust, or another agent has it.
     """
+    device = (lambda: fingerprint) if isinstance(fingerprint, Fingerprint) else fingerprint or read_fingerprint
     root = home / ROOT_FILE
     if not root.is_file():
         raise ConfigurationError(f"{robot}: expected a root of trust at {root}; enrol the robot first")
@@ -69,12 +72,13 @@ def open_agent(
                 trials=trials,
                 reports=store,
                 identity=RobotIdentity(home),
-                fingerprint=fingerprint or read_fingerprint(),
+                fingerprint=device,
                 is_safe=is_safe or (lambda: not (home / MOVING_FILE).exists()),
                 journal=journal,
                 clock=clock,
                 activated=activated,
                 on_state=on_state,
+                verify_s=verify_s,
             )
         finally:
             journal.close()
@@ -108,17 +112,40 @@ def run_agent(
     """
     stop = stop or threading.Event()
     store = connect(settings, identity="robot", patience=STORE_PATIENCE_S)
-    bench = OnnxBench(provider) if provider else OnnxBench()
-    fingerprint = read_fingerprint(hardware)
-    with open_agent(
-        robot, home, store, trials=ChildTrials(trial_driver), bench=bench, fingerprint=fingerprint
-    ) as agent:
-        while True:
-            try:
-                agent.tick()
-            except (DroverError, OSError, sqlite3.Error):
-                if once:
-                    raise
-                log.exception("%s: the tick failed in %s; the state is kept", robot, agent.state)
-            if once or stop.wait(poll_s):
-                return agent.state
+    driver = ChildTrials(trial_driver)
+    state: AgentState = "IDLE"
+
+    def run() -> None:
+        """Until `stop`; an error that keeps the agent from being opened comes through."""
+        nonlocal state
+        with open_agent(
+            robot, home, store, trials=driver, bench=OnnxBench(provider) if provider else OnnxBench(),
+            fingerprint=lambda: read_fingerprint(hardware), verify_s=settings.slot_verify_s,
+        ) as agent:  # fmt: skip
+            if once:
+                state = agent.tick()
+                return
+            keep_running(
+                agent.tick,
+                stop=stop,
+                poll_s=poll_s,
+                failed=lambda error: agent.alarm("tick", f"{agent.state}: {type(error).__name__}: {error}"),
+                worked=lambda: agent.over("tick"),
+            )
+            state = agent.state
+
+    failures = 0
+    while True:
+        try:
+            run()
+        except ConfigurationError:
+            raise
+        except Exception:  # e.g. a disk that cannot be read now; what the journal holds must not be thrown away
+            if once:
+                raise
+            failures += 1
+            log.exception("%s: the agent could not be opened, %d times; it is tried again", robot, failures)
+            if stop.wait(wait_after(failures, poll_s)):
+                return state
+        else:
+            return state

@@ -7,18 +7,28 @@ from pathlib import Path
 from typing import Protocol
 
 from components.contracts import AgentState, Release
-from components.contracts.errors import PackageError, PolicyError, ReleaseRefusedError, StorageError
+from components.contracts.errors import (
+    ConfigurationError,
+    InvalidDocumentError,
+    PackageError,
+    PolicyError,
+    ReleaseRefusedError,
+    StorageError,
+)
 
 from ._bench import Bench, TrialDriver, TrialResult
+from ._driving import VERIFY_S, Driving, why_unfit
 from ._fingerprint import Fingerprint
 from ._journal import FileEntry, Job, Journal
 from ._machine import MAX_STARTS, Event
-from ._slots import Slots, copy_durably
+from ._slots import Slot, Slots, copy_durably, remove_any
 from ._tuf import Offer
 
 log = logging.getLogger(__name__)
 
-MAX_PACKAGE_BYTES = 2**30
+_WITH_A_RELEASE: frozenset[AgentState] = frozenset(
+    {"DOWNLOAD", "VERIFY", "STAGE", "BUILD", "SELFTEST", "WAIT_SAFE", "ACTIVATE", "TRIAL", "COMMIT"}
+)
 
 
 class Offers(Protocol):
@@ -29,7 +39,11 @@ class Offers(Protocol):
 
 
 class Steps:
-    """Holds the job in hand. `alarm` is told a kind and a text for whatever a person should see."""
+    """Holds the job in hand.
+
+    `alarm` is told a key and a text for whatever a person should see, `over` that all of some keys is over: `check:...`
+    what is served, `work:...` what the work on a release met, `slot` and `device` what drives.
+    """
 
     def __init__(
         self,
@@ -41,19 +55,35 @@ class Steps:
         offers: Offers,
         bench: Bench,
         trials: TrialDriver,
-        fingerprint: Fingerprint,
+        fingerprint: Callable[[], Fingerprint],
         is_safe: Callable[[], bool],
         activated: Callable[[Path | None], None],
         alarm: Callable[[str, str], None],
+        over: Callable[[str], None],
+        verify_s: float = VERIFY_S,
     ) -> None:
         self._robot, self._slots, self._journal, self._offers = robot, slots, journal, offers
-        self._bench, self._trials, self._fingerprint = bench, trials, fingerprint
-        self._is_safe, self._activated, self._alarm = is_safe, activated, alarm
+        self._bench, self._trials, self._device = bench, trials, fingerprint
+        self._is_safe, self._activated, self._alarm, self._over = is_safe, activated, alarm, over
         self.downloads = home / "downloads"
         self.job = journal.job()
+        self._driving = Driving(
+            slots, journal, bench, device=fingerprint, is_safe=is_safe, activate=self._let_drive, alarm=alarm,
+            over=over, verify_s=verify_s,
+        )  # fmt: skip
+
+    def guard(self) -> None:
+        """Look at what drives, between jobs and while one waits."""
+        self.job = self._driving.guard(self.job)
+
+    def _let_drive(self, slot: Slot | None) -> None:
+        self._slots.activate(slot)
+        self._activated(self._slots.path(slot) if slot else None)
 
     def work(self, state: AgentState) -> Event:
-        """Do what `state` is for."""
+        """Do what `state` is for, on the device as it is now."""
+        if state in _WITH_A_RELEASE and self.job.release and (event := self._on_this_device(state)):
+            return event
         work: dict[AgentState, Callable[[], Event]] = {
             "CHECK": self._check,
             "DOWNLOAD": self._download,
@@ -64,15 +94,40 @@ class Steps:
             "WAIT_SAFE": self._wait_safe,
             "ACTIVATE": self._activate,
             "TRIAL": self._trial,
+            "COMMIT": self._commit,
             "ROLLBACK": self._roll_back,
         }
         return work[state]() if state in work else "done"
+
+    def _on_this_device(self, state: AgentState) -> Event | None:
+        """What another fingerprint than the job's asks for: fitness, build and self-test count on one device only."""
+        device, release = self._device(), self.release()
+        if self.job.fingerprint == device:
+            return None
+        drives = self.job.slot is not None and self._slots.current() == self.job.slot
+        if state == "COMMIT":
+            return "changed"
+        if state == "ACTIVATE" and drives:
+            return None  # activated, and killed before that was written down: TRIAL is where it is tested again
+        log.warning("%s: this device changed; %s is tested again", self._robot, release.name)
+        reason = why_unfit(release, self.job.files, device, self._journal)
+        if state == "TRIAL":
+            if reason is None and self.job.slot:
+                self.job, reason = self._driving.retest(self.job, self.job.slot)
+            facts = {"fingerprint": device, "trials": 0, "successes": 0, "starts": {"TRIAL": 1}}
+            self.note(reason=reason or "", **facts)  # after the test: killed in it, it is begun again
+            return "bad" if reason else None
+        self.note(fingerprint=device, starts={}, trials=0, successes=0)
+        if reason:
+            self.note(reason=reason)
+            return "unfit"
+        return "changed" if state in {"SELFTEST", "WAIT_SAFE", "ACTIVATE"} else None
 
     def _check(self) -> Event:
         offer = self._offer()
         if isinstance(offer, str):
             return "nothing" if offer == "nothing" else "hindered"
-        assignment, release, old = offer.assignment, offer.release, self.job
+        assignment, release, old, device = offer.assignment, offer.release, self.job, self._device()
         same_job = (old.assignment, old.scope) == (assignment, offer.scope)
         self.job = Job(
             state="CHECK",
@@ -81,19 +136,34 @@ class Steps:
             scope=offer.scope,
             files=offer.files,
             previous=self._slots.current(),
-            starts=old.starts if same_job else {},
+            fingerprint=device,
+            driving=old.driving,
+            healing=old.healing,
+            starts=old.starts if same_job and old.fingerprint == device else {},
+            trials=old.trials if same_job and self._heals(release) else 0,
+            successes=old.successes if same_job and self._heals(release) else 0,
         )
         if release is None:
             return "none"
-        if reason := self._unfit(release, offer):
+        if reason := why_unfit(release, offer.files, device, self._journal):
             self.note(reason=reason)
             return "unfit"
-        current = self._slots.current()
-        record = self._slots.record(current)
-        if current and record and record.release == release and not assignment.trials and self._slots.intact(current):
+        if not assignment.trials and (current := self._runs_already(release)):
             self.note(slot=current, reason="runs already")
             return "same"
         return "done"
+
+    def _runs_already(self, release: Release) -> Slot | None:
+        """The slot that drives, if it holds this very release, tested on this device."""
+        current = self._slots.current()
+        record = self._slots.record(current)
+        if current is None or record is None or record.release != release:
+            return None
+        return current if record.fingerprint == self._device() and self._slots.intact(current) else None
+
+    def _heals(self, release: Release | None) -> bool:
+        """It is the one that was trusted here already: its bytes are fetched again, its trials stand."""
+        return release is not None and release.package == self.job.healing
 
     def _offer(self) -> Offer | str:
         """An assignment that is new; else "nothing", or "hindered" after an alarm where one is due."""
@@ -103,50 +173,50 @@ class Steps:
             log.info("%s: no contact: %s", self._robot, error)
             return "hindered"
         except ReleaseRefusedError as error:
-            self._alarm(error.reason, str(error))
+            self._alarm(f"check:{error.reason}", str(error))
             return "hindered"
-        self._journal.set_alarm("")
-        if offer is None or offer.assignment.seq <= self._journal.handled(offer.scope):
+        self._over("check:")
+        if offer is None:
             return "nothing"
-        return offer
+        if offer.assignment.seq > self._journal.handled(offer.scope):
+            return offer
+        return offer if self._may_heal(offer) else "nothing"
 
-    def _unfit(self, release: Release, offer: Offer) -> str | None:
-        device = self._fingerprint
-        if device.module not in release.hardware:
-            return f"{release.name} is for {', '.join(release.hardware)}; this is {device.module}"
-        if release.l4t and device.l4t not in release.l4t:
-            return f"{release.name} is for Jetson Linux {', '.join(release.l4t)}; this is {device.l4t or 'none'}"
-        if reason := self._journal.quarantined(release.package, device.digest()):
-            return f"{release.name} is quarantined on this device: {reason}"
-        size = sum(entry.size for entry in offer.files.values())
-        if size > MAX_PACKAGE_BYTES:
-            return f"{release.name} has {size} bytes, at most {MAX_PACKAGE_BYTES} are allowed"
-        return None
+    def _may_heal(self, offer: Offer) -> bool:
+        """An assignment that was settled is taken up again for the release that ought to drive, unless it failed."""
+        if not self.job.healing or offer.release is None:
+            return False
+        reason = why_unfit(offer.release, offer.files, self._device(), self._journal)
+        if reason:
+            log.info("%s: nothing heals it until another release is assigned: %s", self._robot, reason)
+        return reason is None
 
     def _download(self) -> Event:
         release = self.release()
         folder, parts = self.downloads / release.package, self.downloads / "parts"
         try:
             for place in (folder, parts):
+                if place.is_symlink() or not place.is_dir():
+                    remove_any(place)
                 place.mkdir(parents=True, exist_ok=True)
             need = 2 * sum(entry.size for entry in self.job.files.values())
             if shutil.disk_usage(folder).free < need:
-                self._alarm("disk", f"expected {need} bytes of free disk for {release.name}")
+                self._alarm("work:disk", f"expected {need} bytes of free disk for {release.name}")
                 return "hindered"
             for name, entry in self.job.files.items():
                 if known := self._slots.find(entry.sha256):
                     copy_durably(known, parts / entry.sha256)
                 self._offers.fetch(release, name, entry, parts).replace(folder / name)
             for stranger in {path.name for path in folder.iterdir()} - set(self.job.files):
-                (folder / stranger).unlink()
+                remove_any(folder / stranger)
         except StorageError as error:
             log.info("%s: download waits: %s", self._robot, error)
             return "hindered"
         except ReleaseRefusedError as error:
-            self._alarm(error.reason, str(error))
+            self._alarm(f"work:{error.reason}", str(error))
             return "hindered"
         except OSError as error:
-            self._alarm("disk", str(error))
+            self._alarm("work:disk", str(error))
             return "hindered"
         return "done"
 
@@ -165,7 +235,7 @@ class Steps:
         try:
             slot = self._slots.stage(release, {name: folder / name for name in self.job.files})
         except OSError as error:
-            self._alarm("disk", str(error))
+            self._alarm("work:disk", str(error))
             return "hindered"
         self.note(slot=slot, previous=self._slots.current())
         return "done"
@@ -177,14 +247,14 @@ class Steps:
             self.note(reason=f"BUILD: {error}")
             return "bad"
         except OSError as error:
-            self._alarm("disk", str(error))
+            self._alarm("work:disk", str(error))
             return "hindered"
         return "done"
 
     def _self_test(self) -> Event:
         try:
             result = self._bench.self_test(self._slot_path(), self.release().package)
-        except PackageError as error:
+        except (PackageError, InvalidDocumentError) as error:
             self.note(reason=f"SELFTEST: {error}")
             return "bad"
         if result.latency:
@@ -193,6 +263,9 @@ class Steps:
         if not result.passed:
             self.note(reason=f"SELFTEST: {'; '.join(result.failures[:3])}")
             return "bad"
+        if self.job.slot:
+            self._slots.note(self.job.slot, fingerprint=self.job.fingerprint)
+        self._over("work:")
         return "done"
 
     def _wait_safe(self) -> Event:
@@ -207,19 +280,23 @@ class Steps:
     def _activate(self) -> Event:
         slot = self.job.slot
         if slot and not self._slots.intact(slot):
-            self._alarm("disk", f"slot {slot} changed since it was verified")
+            self._alarm("work:disk", f"slot {slot} changed since it was verified")
             return "hindered"
-        self._slots.activate(slot)
-        self._activated(self._slots.path(slot) if slot else None)
+        self._let_drive(slot)
+        self.note(driving=slot or "none")
         return "done"
 
     def _trial(self) -> Event:
         wanted = self.job.assignment.trials if self.job.assignment and self.job.slot else 0
+        if self._heals(self.job.release):
+            return "done"
         while self.job.trials < wanted:
             starts = self.job.starts.get("TRIAL", 1)
             try:
                 verdict = self._drive(wanted)
-            except PolicyError as error:
+            except (ConfigurationError, OSError):
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever the driver raises or says counts as its failure
                 verdict = None
                 log.warning("%s: trial start %d of %d failed: %s", self._robot, starts, MAX_STARTS, error)
                 if starts >= MAX_STARTS:
@@ -253,13 +330,26 @@ class Steps:
             return f"TRIAL: {self.job.successes} of {self.job.trials} succeeded, {minimum:.0%} of {wanted} are needed"
         return None
 
+    def _commit(self) -> Event:
+        if self.job.slot:
+            self._slots.note(self.job.slot, committed=True)
+        healed = self._heals(self.job.release)
+        self.note(healing=None, reason=self.job.reason or ("fetched again and healed" if healed else "committed"))
+        self._over("slot")
+        self._over("device")
+        return "done"
+
     def _roll_back(self) -> Event:
-        previous = self.job.previous
+        previous, reason = self.job.previous, None
         if previous and not self._slots.intact(previous):
-            log.error("%s: slot %s is damaged; nothing drives until a release is assigned", self._robot, previous)
+            reason = f"slot {previous} is damaged"
+        elif previous and (record := self._slots.record(previous)) and record.fingerprint != self._device():
+            self.job, reason = self._driving.retest(self.job, previous)
+        if reason:
+            self._alarm("slot", f"{reason}; nothing drives until a release is assigned")
             previous = None
-        self._slots.activate(previous)
-        self._activated(self._slots.path(previous) if previous else None)
+        self._let_drive(previous)
+        self.note(driving=previous or "none")
         return "done"
 
     def note(self, **facts: object) -> None:

@@ -8,6 +8,7 @@ never refetched.
 import hashlib
 import io
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from tuf.api import exceptions
 from tuf.api.metadata import Metadata, Role, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from components.contracts import Assignment, Frozen, Release, SecurityFloor
+from components.contracts import MAX_NUMBER, Assignment, Frozen, Release, SecurityFloor
 from components.contracts.errors import (
+    DroverError,
     InvalidDocumentError,
     ObjectNotFoundError,
     ReleaseRefusedError,
@@ -30,6 +32,7 @@ from components.storage import ObjectStore, sha256_of_file
 
 from ._clock import implausible
 from ._journal import FileEntry
+from ._package import FILE_NAME, MAX_FILES
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +134,12 @@ class ReleaseClient:
             raise ReleaseRefusedError("rollback", f"older metadata than was seen before: {error}") from error
         except exceptions.UnsignedMetadataError as error:
             raise ReleaseRefusedError("signature", str(error)) from error
-        except (exceptions.RepositoryError, ValueError, KeyError) as error:
-            raise ReleaseRefusedError("metadata", f"{type(error).__name__}: {error}") from error
         except InvalidDocumentError as error:
             raise ReleaseRefusedError("metadata", str(error)) from error
+        except (DroverError, sqlite3.Error, OSError, MemoryError):
+            raise
+        except Exception as error:  # served by others: dates, numbers and nesting that no library foresaw
+            raise ReleaseRefusedError("metadata", f"{type(error).__name__}: {error}") from error
 
     def fetch(self, release: Release, name: str, entry: FileEntry, folder: Path) -> Path:
         """One file of a release, into `folder/<sha256>`; there already: not fetched.
@@ -183,6 +188,8 @@ class ReleaseClient:
             raise ReleaseRefusedError("clock", fault)
         versions = {"timestamp": timestamp.version, "snapshot": snapshot.version}
         versions |= {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()}
+        if any(version > MAX_NUMBER for version in (*versions.values(), root.version)):
+            raise ReleaseRefusedError("metadata", f"a version is above {MAX_NUMBER}")
         floors = {f"{role}@{scopes[role]}": version for role, version in versions.items()} | {"root": root.version}
         for name, version in floors.items():
             if version < self._floors.floor(name):
@@ -215,8 +222,10 @@ class ReleaseClient:
             for path, target in self._local(Targets, "releases").targets.items()
             if path.startswith(prefix) and path != f"{prefix}release.json"
         }
-        if any("/" in name for name in files):
-            raise ReleaseRefusedError("metadata", f"{prefix}: a package has no folders")
+        if odd := next((name for name in files if not FILE_NAME.fullmatch(name)), None):
+            raise ReleaseRefusedError("metadata", f"{prefix}: {odd[:80]!r} is no name of a package's file")
+        if len(files) > MAX_FILES + 1:
+            raise ReleaseRefusedError("metadata", f"{prefix}: {len(files)} files, a package has at most {MAX_FILES}")
         self._floors.raise_floors({f"seq@{scope}": assignment.seq})
         return Offer(assignment, release, files, scope)
 

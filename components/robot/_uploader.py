@@ -13,6 +13,7 @@ from components.storage import sha256_of_file
 
 from ._conditions import Power, TokenBucket, UploadRules, read_power, read_rules, why_not_now
 from ._gateway import Gateway
+from ._loop import keep_running
 from ._receipts import why_not_trusted
 from ._sender import HeldError, Outgoing, Sender
 from ._spool import Spool, checked_robot
@@ -22,8 +23,10 @@ _log = logging.getLogger(__name__)
 _GIVE_UP_AFTER = 3
 _ROBOT_IS_OUT = frozenset({"revoked", "unauthenticated", "clock"})
 """Refusals of the robot, not of one episode."""
-GATEWAY, RECEIPT, REFUSED, CHANGED = "gateway", "receipt", "refused", "changed"
+GATEWAY, RECEIPT, REFUSED, CHANGED, ODD = "gateway", "receipt", "refused", "changed", "odd"
 """Kinds of alarms; all but the first with the episode's name behind a colon."""
+UPLOADER = "uploader"
+"""A pass that ended in an error nobody expected."""
 
 
 @dataclass
@@ -93,7 +96,7 @@ class Uploader:
                 in_a_row = 0
             except FileNotFoundError:
                 continue  # another pass was faster
-            except (GatewayError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # one file must not stop the others, whatever is odd about it
                 in_a_row += 1
                 self._note_trouble(path, error)
                 report.failed[path.stem] = f"{error}; the episode is kept"
@@ -168,7 +171,7 @@ class Uploader:
         self._check_unchanged(episode)
         self._journal.confirm(episode.name, signed)
         self.spool.remove(episode.path)
-        for kind in (RECEIPT, REFUSED, CHANGED):
+        for kind in (RECEIPT, REFUSED, CHANGED, ODD):
             self._journal.clear(f"{kind}:{episode.name}")
         report.confirmed.append(episode.name)
         if signed.receipt.status == "quarantined":
@@ -206,13 +209,15 @@ class Uploader:
             }  # fmt: skip
             self._journal.save(entry.model_copy(update=facts))
 
-    def _note_trouble(self, path: Path, error: GatewayError | OSError) -> None:
+    def _note_trouble(self, path: Path, error: Exception) -> None:
         _log.warning("%s was not uploaded: %s; it is kept", path.stem, error)
         code = error.code if isinstance(error, GatewayError) else ""
         if code in {"too-large", "conflict"}:
             self._journal.alarm(f"{REFUSED}:{path.stem}", str(error))
             if entry := self._journal.entry(path.stem):
                 self._journal.save(entry.model_copy(update={"state": "refused", "trouble": str(error)[:500]}))
+        elif not isinstance(error, GatewayError | OSError):
+            self._journal.alarm(f"{ODD}:{path.stem}", f"{type(error).__name__}: {error}; the episode is kept")
         elif code not in {"", "receipt"}:
             self._journal.alarm(GATEWAY, str(error))
 
@@ -224,7 +229,8 @@ def run_uploader(
     poll_s: float = 10.0,
     told: Callable[[UploadReport], None] = lambda _report: None,
 ) -> None:
-    """Pass after pass until `stop` is set, recovering what a killed recorder left before each.
+    """Pass after pass until `stop` is set, recovering what a killed recorder left before each. A pass that fails is an
+    alarm, and the next one waits longer.
 
     Args:
         uploader: of this robot.
@@ -232,8 +238,16 @@ def run_uploader(
         poll_s: seconds between passes.
         told: each pass's report.
     """
-    while True:
+    journal = uploader.spool.journal
+
+    def one_pass() -> None:
         uploader.spool.recover()
         told(uploader.sync())
-        if stop.wait(poll_s):
-            return
+
+    keep_running(
+        one_pass,
+        stop=stop,
+        poll_s=poll_s,
+        failed=lambda error: journal.alarm(UPLOADER, f"a pass failed: {type(error).__name__}: {error}"),
+        worked=lambda: journal.clear(UPLOADER),
+    )

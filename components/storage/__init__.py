@@ -5,13 +5,14 @@ a key that is also the folder of another (`a` beside `a/b`), and listings too lo
 """
 
 from ._bytes import content_type
-from ._connect import connect, page_url, prepare
+from ._connect import connect, pace_of, page_url, prepare
 from ._content import fetch, fetch_file, get_document, put_document, put_once, sha256_of_file
 from ._folder import FolderStore
 from ._memory import memory_key, recall, remember
 from ._overlay import OverlayStore
 from ._protocol import BUCKETS, ObjectInfo, ObjectStore
 from ._s3 import S3Store
+from ._wire import Pace, Wire, read_bounded
 
 __all__ = [
     "BUCKETS",
@@ -19,17 +20,21 @@ __all__ = [
     "ObjectInfo",
     "ObjectStore",
     "OverlayStore",
+    "Pace",
     "S3Store",
+    "Wire",
     "connect",
     "content_type",
     "fetch",
     "fetch_file",
     "get_document",
     "memory_key",
+    "pace_of",
     "page_url",
     "prepare",
     "put_document",
     "put_once",
+    "read_bounded",
     "recall",
     "remember",
     "sha256_of_file",

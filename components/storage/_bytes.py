@@ -81,11 +81,15 @@ class Download:
         self._path = path
         self._etag: str | None = None
         self.sha256, self.size = hashlib.sha256(), 0
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.is_own = True
+        """No byte is an earlier process's."""
         if resume and path.exists():
             with path.open("rb") as file:
                 for chunk in _chunks(file):
                     self.sha256.update(chunk)
                     self.size += len(chunk)
+            self.is_own = self.size == 0
         else:
             self.restart()
 
@@ -93,6 +97,7 @@ class Download:
         """Begin at the beginning."""
         self._path.write_bytes(b"")
         self.sha256, self.size = hashlib.sha256(), 0
+        self.md5, self.is_own = hashlib.md5(usedforsecurity=False), True
 
     def take(self, response: urllib3.BaseHTTPResponse, limit: int | None) -> None:
         """Append a body that was asked for from `size` on; stops once past `limit`. What came before a cut is kept."""
@@ -103,8 +108,9 @@ class Download:
                 raise urllib3.exceptions.ProtocolError("the object changed while it was read")
         self._etag = etag
         with self._path.open("ab") as file:
-            while chunk := response.read1(_CHUNK):
+            while chunk := response.read1(_CHUNK, decode_content=False):
                 self.sha256.update(chunk)
+                self.md5.update(chunk)
                 self.size += len(chunk)
                 if limit is not None and self.size > limit:
                     return

@@ -1,8 +1,8 @@
 """Calls to an S3 server: tried again while it is away, and ended by one of our errors."""
 
-import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar, cast
+from xml.etree.ElementTree import ParseError
 
 import tenacity
 import urllib3
@@ -10,11 +10,17 @@ from minio.error import InvalidResponseError, MinioException, S3Error
 
 from components.contracts.errors import ObjectNotFoundError, StorageError
 
+from ._wire import TooSlowError
+
 T = TypeVar("T")
 
 PATIENCE_S = 15.0
 """How long a call keeps trying a server that does not answer, or answers that it cannot just now."""
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+class ForbiddenError(StorageError):
+    """This identity may not."""
 
 
 class _TransientError(Exception):
@@ -56,7 +62,7 @@ class Calls:
         except S3Error as error:
             status = getattr(error.response, "status", 0)
             raise self.refusal(uri, status, error.code or "", error.message or "") from error
-        except InvalidResponseError as error:
+        except (InvalidResponseError, ParseError) as error:
             raise _TransientError(f"it answers, but not as S3 does: {error}") from error
         except urllib3.exceptions.HTTPError as error:
             raise _TransientError(_why(error)) from error
@@ -66,11 +72,14 @@ class Calls:
     def refusal(self, uri: str, status: int, code: str, message: str) -> Exception:
         """What to raise for a server's error answer."""
         what = f"{self._endpoint} says {code or status}" + (f": {message}" if message else "")
-        if code == "NoSuchBucket":
-            return ObjectNotFoundError(f"{uri}: its bucket is not there; `drover up` makes the buckets ({what})")
-        if status == 404 or code == "NoSuchKey":
-            return ObjectNotFoundError(f"{uri} is not there ({what})")
-        if code == "RequestTimeTooSkewed":
+        if status == 404 or code in {"NoSuchBucket", "NoSuchKey"}:
+            lost = (
+                ": its bucket is not there; `drover up` makes the buckets"
+                if code == "NoSuchBucket"
+                else " is not there"
+            )
+            return ObjectNotFoundError(f"{uri}{lost} ({what})")
+        if code == "RequestTimeTooSkewed" or (status == 403 and _names_a_date(message)):
             return StorageError(f"{uri}: this machine's clock is off; set it and try again ({what})")
         if status in _TRANSIENT:
             return _TransientError(what)
@@ -78,35 +87,19 @@ class Calls:
             where = "DROVER_ROBOT_S3_KEY and _SECRET" if self._identity == "robot" else "DROVER_S3_KEY and _SECRET"
             return StorageError(f"{uri}: the {self._identity}'s key or secret is wrong; look at {where} ({what})")
         if status in {401, 403}:
-            what = f"the {self._identity}'s identity is not allowed to; {what}"
+            return ForbiddenError(f"{uri}: refused (the {self._identity}'s identity is not allowed to; {what})")
         return StorageError(f"{uri}: refused ({what})")
 
 
-def text_of(document: bytes, tag: str) -> str:
-    """The text of the first element of that name in an S3 answer, "" where there is none."""
-    return next((element.text or "" for element in _elements(document) if _name(element) == tag), "")
-
-
-def elements_of(document: bytes, tag: str) -> list[dict[str, str]]:
-    """Every element of that name in an S3 answer, as the texts of its children by their names."""
-    found = (element for element in _elements(document) if _name(element) == tag)
-    return [{_name(child): child.text or "" for child in element} for element in found]
-
-
-def _elements(document: bytes) -> Iterator[ET.Element]:
-    if not document.lstrip().startswith(b"<"):
-        return iter(())
-    try:
-        return ET.fromstring(document).iter()  # noqa: S314  # the server's own; expat refuses billion laughs
-    except ET.ParseError:
-        return iter(())
-
-
-def _name(element: ET.Element) -> str:
-    return element.tag.rpartition("}")[2]
+def _names_a_date(message: str) -> bool:
+    """How servers refuse a signed URL whose date is not theirs."""
+    return "request has expired" in message.lower() or "not valid yet" in message.lower()
 
 
 def _why(error: urllib3.exceptions.HTTPError) -> str:
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         return "nobody answers there"
+    cause = error.__cause__
+    if isinstance(error, urllib3.exceptions.TimeoutError) and isinstance(cause, TooSlowError):
+        return str(cause)
     return f"{type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ from components.contracts.errors import AlreadyExistsError, ConfigurationError, 
 from ._calls import PATIENCE_S
 from ._protocol import BUCKETS, ObjectStore
 from ._s3 import S3Store
+from ._wire import Pace
 
 Identity = Literal["platform", "gateway", "robot"]
 
@@ -47,6 +48,14 @@ def connect(settings: Settings, *, identity: Identity = "platform", patience: fl
         secure=settings.s3_secure,
         identity=identity,
         patience=patience,
+        pace=pace_of(settings),
+    )
+
+
+def pace_of(settings: Settings) -> Pace:
+    """The least that a connection has to do, by the settings."""
+    return Pace(
+        least_bytes_s=settings.transfer_least_bytes_s, window_s=settings.transfer_window_s, call_s=settings.call_s
     )
 
 

@@ -12,8 +12,8 @@ import urllib3
 from components.contracts import UploadedPart
 from components.contracts.errors import AlreadyExistsError, BrokenUploadError, ObjectNotFoundError, StorageError
 
+from ._answers import NotS3Error, check_md5, entries_of, etag_of, parse, text_of
 from ._bytes import Slice, content_type, digests_of
-from ._calls import elements_of, text_of
 from ._requests import LostAnswerError, Requests
 
 
@@ -25,8 +25,9 @@ class Parts:
 
     def begin(self, bucket: str, key: str) -> str:
         headers = {"Content-Type": content_type(key)}
-        answer = self._requests.send("POST", bucket, key, query={"uploads": ""}, headers=headers)
-        upload_id = text_of(answer.data, "UploadId")
+        root = "InitiateMultipartUploadResult"
+        answer = self._requests.send("POST", bucket, key, query={"uploads": ""}, headers=headers, root=root)
+        upload_id = text_of(parse(answer.data, root), "UploadId")
         if not upload_id:
             raise StorageError(f"s3://{bucket}/{key}: expected an upload's id, got none: is that server an S3?")
         return upload_id
@@ -35,11 +36,12 @@ class Parts:
         found: list[tuple[str, str]] = []
         query: dict[str, str] | None = {"uploads": "", "prefix": key}  # MinIO lists by the whole key alone
         while query is not None:
-            answer = self._requests.send("GET", bucket, None, query=query).data
+            root = "ListMultipartUploadsResult"
+            answer = parse(self._requests.send("GET", bucket, None, query=query, root=root).data, root)
             found += [
                 (upload.get("Initiated", ""), upload["UploadId"])
-                for upload in elements_of(answer, "Upload")
-                if upload["Key"] == key
+                for upload in entries_of(answer, "Upload")
+                if upload.get("Key") == key and upload.get("UploadId")
             ]
             query = None
             if text_of(answer, "IsTruncated") == "true" and text_of(answer, "NextKeyMarker") <= key:
@@ -56,12 +58,11 @@ class Parts:
         marker: str | None = "0"
         while marker is not None:
             query = {"uploadId": upload_id, "part-number-marker": marker}
-            answer = self._requests.send("GET", bucket, key, query=query).data
-            for entry in elements_of(answer, "Part"):
-                number, size, at = int(entry["PartNumber"]), int(entry["Size"]), entry.get("LastModified", "")
-                if size == 0 or (number in newest and newest[number][0] > at):
-                    continue  # whoever holds a link may send nothing; that is no part
-                newest[number] = (at, UploadedPart(number=number, etag=entry["ETag"].strip('"'), size=size))
+            found = self._requests.send("GET", bucket, key, query=query, root="ListPartsResult", check=_check_parts)
+            answer = parse(found.data, "ListPartsResult")
+            for part, at in _parts_of(answer):
+                if part.number not in newest or newest[part.number][0] <= at:
+                    newest[part.number] = (at, part)
             marker = text_of(answer, "NextPartNumberMarker") if text_of(answer, "IsTruncated") == "true" else None
         return [newest[number][1] for number in sorted(newest)]
 
@@ -80,9 +81,12 @@ class Parts:
         document: bytes = ET.tostring(done)
         query = {"uploadId": upload_id}
         try:
-            self._requests.send(
-                "POST", bucket, key, query=query, body=lambda: document, if_absent=if_absent, says="ETag"
+            root = "CompleteMultipartUploadResult"
+            answer = self._requests.send(
+                "POST", bucket, key, query=query, body=lambda: document, if_absent=if_absent, root=root
             )
+            if text_of(parse(answer.data, root), "ETag").strip('"') != _etag_of(parts):
+                self._expect_size(bucket, key, sum(part.size for part in parts))
         except LostAnswerError:
             self._requests.expect_ours(bucket, key, _etag_of(parts))
         except BrokenUploadError as broken:  # or made one object by an earlier try, whose answer was lost
@@ -90,6 +94,12 @@ class Parts:
                 self._requests.expect_ours(bucket, key, _etag_of(parts))
             except (AlreadyExistsError, ObjectNotFoundError):
                 raise broken from None
+
+    def _expect_size(self, bucket: str, key: str, size: int) -> None:
+        """An ETag that is none of the usual kind confirms nothing: what is there has to be as long as its parts."""
+        _, found, _ = self._requests.facts(bucket, key)
+        if found != size:
+            raise StorageError(f"s3://{bucket}/{key}: expected {size} bytes of the parts, found {found}; send it again")
 
     def abandon(self, bucket: str, key: str, upload_id: str) -> None:
         self._requests.send("DELETE", bucket, key, query={"uploadId": upload_id})
@@ -112,8 +122,9 @@ class Parts:
                     query={"partNumber": str(number), "uploadId": upload_id},
                     body=lambda piece=piece: piece,  # type: ignore[misc]  # bound now, not when called
                     headers={"Content-MD5": digests.md5},
+                    check=lambda answer, md5=digests.etag: check_md5(answer, md5),  # type: ignore[misc]  # bound now
                 )
-                parts.append(UploadedPart(number=number, etag=answer.headers["ETag"].strip('"'), size=piece.size))
+                parts.append(UploadedPart(number=number, etag=etag_of(answer), size=piece.size))
             self.complete(bucket, key, upload_id, parts, if_absent=if_absent)
         except BaseException:
             self._forget(bucket, key, upload_id)
@@ -125,6 +136,25 @@ class Parts:
             self._requests.exchange("DELETE", self._requests.url("DELETE", bucket, key, query={"uploadId": upload_id}))
         except urllib3.exceptions.HTTPError:
             return
+
+
+def _parts_of(answer: ET.Element) -> list[tuple[UploadedPart, str]]:
+    """With when each came. Whoever holds a link may send nothing; that is no part."""
+    try:
+        return [
+            (
+                UploadedPart(number=int(entry["PartNumber"]), etag=entry["ETag"].strip('"'), size=int(entry["Size"])),
+                entry.get("LastModified", ""),
+            )
+            for entry in entries_of(answer, "Part")
+            if int(entry["Size"]) > 0
+        ]
+    except (KeyError, ValueError) as error:
+        raise NotS3Error(f"expected parts with PartNumber, ETag and Size ({error})") from None
+
+
+def _check_parts(response: urllib3.BaseHTTPResponse) -> None:
+    _parts_of(parse(response.data, "ListPartsResult"))
 
 
 def _etag_of(parts: Sequence[UploadedPart]) -> str:

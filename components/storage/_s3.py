@@ -1,11 +1,11 @@
 """An S3 server as an object store. Writes go through presigned URLs, because the SDK's own take no `If-None-Match`."""
 
 import builtins
+import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
 
 import urllib3
 from minio import Minio
@@ -13,11 +13,14 @@ from minio import Minio
 from components.contracts import ObjectRef, UploadedPart
 from components.contracts.errors import ObjectNotFoundError, StorageError
 
+from ._answers import NotS3Error, check_md5, etag_of, length_of
 from ._bytes import Digests, Download, Slice, content_type, digests_of
 from ._calls import PATIENCE_S, Calls
+from ._listing import list_objects
 from ._parts import Parts
 from ._protocol import ObjectInfo, uri_of
 from ._requests import LostAnswerError, Requests
+from ._wire import Pace, read_bounded
 
 PART_BYTES = 8 * 2**20
 """Files above it go up in parts of this size (S3's smallest is 5 MiB, and it allows 10,000 parts: 80 GB)."""
@@ -33,6 +36,7 @@ class S3Store:
         endpoint: host:port.
         identity: whose key it is, for messages.
         patience: seconds during which a call is tried again while the server does not answer.
+        pace: the least that a connection has to do.
     """
 
     def __init__(
@@ -46,12 +50,13 @@ class S3Store:
         identity: str = "platform",
         patience: float = PATIENCE_S,
         part_bytes: int = PART_BYTES,
+        pace: Pace | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.identity = identity
         self._calls = Calls(endpoint, identity, patience)
         self._part_bytes = part_bytes
-        self._requests = Requests(endpoint, key, secret, region, self._calls, secure=secure)
+        self._requests = Requests(endpoint, key, secret, region, self._calls, secure=secure, pace=pace or Pace())
         self._parts = Parts(self._requests)
 
     @property
@@ -63,15 +68,14 @@ class S3Store:
 
     def get(self, bucket: str, key: str, *, limit: int = 64 * 2**20) -> bytes:
         def read() -> bytes:
-            response = self.client.get_object(bucket_name=bucket, object_name=key)
+            response = self._requests.download(bucket, key)
             try:
-                self._within(bucket, key, int(response.headers.get("Content-Length", 0)), limit)
-                data = cast("bytes", response.read(limit + 1))
-                self._within(bucket, key, len(data), limit)
-                return data
+                self._within(bucket, key, length_of(response), limit)
+                data = read_bounded(response, limit)
             finally:
                 response.close()
-                response.release_conn()
+            check_md5(response, hashlib.md5(data, usedforsecurity=False).hexdigest())
+            return data
 
         return self._calls.run(uri_of(bucket, key), read)
 
@@ -97,42 +101,38 @@ class S3Store:
         return ObjectRef(uri=uri_of(bucket, key), sha256=arriving.sha256.hexdigest(), size=arriving.size)
 
     def _fetch(self, bucket: str, key: str, arriving: Download, limit: int | None) -> None:
-        """The rest of an object; as long as connections bring something, it goes on without a pause."""
+        """The rest of an object; as long as connections that are cut bring something, it goes on without a pause."""
         while True:
             before = arriving.size
-            response = self.client.get_object(bucket_name=bucket, object_name=key, offset=before)
+            response = self._requests.download(bucket, key, before)
             try:
-                self._within(bucket, key, before + int(response.headers.get("Content-Length", 0)), limit)
+                self._within(bucket, key, before + length_of(response), limit)
                 arriving.take(response, limit)
-                return self._within(bucket, key, arriving.size, limit)
+                self._within(bucket, key, arriving.size, limit)
+                if arriving.is_own:
+                    check_md5(response, arriving.md5.hexdigest())
+            except NotS3Error:
+                arriving.restart()
+                raise
+            except urllib3.exceptions.TimeoutError:  # too slow: at once again would be as slow
+                raise
             except urllib3.exceptions.HTTPError:
                 if arriving.size <= before:
                     raise
+            else:
+                return
             finally:
                 response.close()
-                response.release_conn()
 
     def stat(self, bucket: str, key: str) -> ObjectInfo | None:
         try:
-            found = self._calls.run(
-                uri_of(bucket, key), lambda: self.client.stat_object(bucket_name=bucket, object_name=key)
-            )
+            _, size, modified = self._requests.facts(bucket, key)
         except ObjectNotFoundError:
             return None
-        return ObjectInfo(bucket=bucket, key=key, size=found.size or 0, modified_at=found.last_modified)
+        return ObjectInfo(bucket=bucket, key=key, size=size, modified_at=modified)
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
-        def read() -> list[ObjectInfo]:
-            return sorted(
-                (
-                    ObjectInfo(bucket=bucket, key=o.object_name, size=o.size or 0, modified_at=o.last_modified)
-                    for o in self.client.list_objects(bucket_name=bucket, prefix=prefix, recursive=True)
-                    if not o.is_dir and not o.object_name.endswith("/")
-                ),
-                key=lambda info: info.key,  # SeaweedFS goes folder by folder, which is not the order of keys
-            )
-
-        yield from self._calls.run(f"s3://{bucket}/{prefix}*", read)
+        yield from list_objects(self._requests, bucket, prefix)
 
     def link(self, bucket: str, key: str, *, hours: int = 24) -> str:
         return self._requests.url("GET", bucket, key, expires=timedelta(hours=hours))
@@ -155,7 +155,7 @@ class S3Store:
 
     def remove(self, bucket: str, key: str) -> None:
         try:
-            self._calls.run(uri_of(bucket, key), lambda: self.client.remove_object(bucket_name=bucket, object_name=key))
+            self._requests.send("DELETE", bucket, key)
         except ObjectNotFoundError as error:
             if "bucket" in str(error):
                 raise
@@ -164,10 +164,34 @@ class S3Store:
         self, bucket: str, key: str, body: Callable[[], bytes | Slice], digests: Digests, *, if_absent: bool
     ) -> None:
         headers = {"Content-Type": content_type(key), "Content-MD5": digests.md5}
+
+        def check(response: urllib3.BaseHTTPResponse) -> None:
+            if etag_of(response) != digests.etag:
+                self._read_back(bucket, key, digests)
+
         try:
-            self._requests.send("PUT", bucket, key, body=body, headers=headers, if_absent=if_absent)
+            self._requests.send("PUT", bucket, key, body=body, headers=headers, if_absent=if_absent, check=check)
         except LostAnswerError:
             self._requests.expect_ours(bucket, key, digests.etag)
+
+    def _read_back(self, bucket: str, key: str, digests: Digests) -> None:
+        """The server names what it stored by something else than its MD5, so every byte is read and hashed.
+
+        Raises:
+            NotS3Error: other bytes are there, or none.
+        """
+        sha256 = hashlib.sha256()
+        try:
+            response = self._requests.download(bucket, key)
+        except ObjectNotFoundError as error:
+            raise NotS3Error(f"expected what was just stored: {error}") from None
+        try:
+            while chunk := response.read1(2**18, decode_content=False):
+                sha256.update(chunk)
+        finally:
+            response.close()
+        if sha256.hexdigest() != digests.sha256:
+            raise NotS3Error(f"expected the {digests.size} bytes that were sent to be stored, found others")
 
     def put_in_parts(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """`put` as a multipart upload whatever the size: how `prepare` asks whether the condition holds there too."""

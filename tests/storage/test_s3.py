@@ -198,10 +198,10 @@ class _Proxy(http.server.BaseHTTPRequestHandler):
         completes = self.command == "POST" and "uploadId" in self.path
         fault, cls.completions = (cls.completions[:1], cls.completions[1:]) if completes else ((), cls.completions)
         if fault == ("broken",):
-            self._answer(400, b"<Error><Code>InvalidPart</Code></Error>", {})
+            self._answer(400, b"<Error><Code>InvalidPart</Code></Error>", {"x-amz-request-id": "1"})
             return
         if fault == ("begun",):
-            self._answer(200, b"", {})
+            self._answer(200, b"", {"x-amz-request-id": "1"})
             return
         headers = dict(self.headers.items())
         if cls.ignore_condition == "all" or (cls.ignore_condition == "multipart" and "uploadId" in self.path):

@@ -12,7 +12,7 @@ from pydantic import Field
 from components.contracts import Frozen
 from components.storage import S3Store
 
-from ._arrivals import UploadLimits
+from ._quota import UploadLimits
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

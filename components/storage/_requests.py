@@ -16,6 +16,7 @@ from components.contracts.errors import AlreadyExistsError, BrokenUploadError, O
 
 from ._bytes import Slice
 from ._calls import Calls, text_of
+from ._presign import presigned
 from ._protocol import uri_of
 
 _TIMEOUT = urllib3.Timeout(connect=3.0, read=60.0)
@@ -72,8 +73,9 @@ class Requests:
         *,
         query: dict[str, str] | None = None,
         expires: timedelta = timedelta(minutes=15),
+        length: int | None = None,
     ) -> str:
-        """Of one request, signed. Without a key it is the bucket's.
+        """Of one request, signed. Without a key it is the bucket's. With `length` it takes a body of as many bytes.
 
         Raises:
             StorageError: no name for an object, or a life beyond `LINK_DAYS`.
@@ -87,6 +89,16 @@ class Requests:
             )
         except ValueError as error:
             raise StorageError(f"{uri} is no name for an object: {error}") from None
+        if length is not None:
+            return presigned(
+                method,
+                plain,
+                key=self._credentials.access_key,
+                secret=self._credentials.secret_key,
+                region=self._region,
+                expires=expires,
+                headers={"content-length": str(length)},
+            )
         signed: SplitResult = presign_v4(
             method=method,
             url=plain,

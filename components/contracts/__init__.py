@@ -65,6 +65,7 @@ from ._fleet import (
     SecurityFloor,
     SignedReport,
 )
+from ._keys import PublicKey, is_sound_key
 from ._lineage import describe_lineage
 from ._packages import (
     Budget,
@@ -181,6 +182,7 @@ __all__ = [
     "PolicySpec",
     "PromotionDecision",
     "Protocol",
+    "PublicKey",
     "Receipt",
     "Release",
     "Reliability",
@@ -220,4 +222,5 @@ __all__ = [
     "canonical_json",
     "describe_lineage",
     "errors",
+    "is_sound_key",
 ]

@@ -245,6 +245,10 @@ class _Inspection:
             return _broken(candidate, stopped.rule, stopped.expected, stopped.observed)
         finally:
             self._idle.put(process)
+        if imports := answer.get("imports"):
+            _LOG.error(
+                "ALARM inbox: the parsing process lacks modules that it must load before it is confined: %a", imports
+            )
         if "rule" in answer:
             return _broken(candidate, *(str(answer.get(field))[:500] for field in ("rule", "expected", "observed")))
         try:

@@ -26,7 +26,7 @@ from components.contracts import (
     EnrolmentRequest,
     Frozen,
     GatewayProblem,
-    Sha256,
+    PublicKey,
     UploadAnswer,
     UploadCompletion,
     UploadRequest,
@@ -56,7 +56,7 @@ class GatewayPin(Frozen):
 
     robot: str
     url: str
-    receipt_keys: tuple[Sha256, ...]
+    receipt_keys: tuple[PublicKey, ...]
 
 
 class Gateway:

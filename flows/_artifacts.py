@@ -18,6 +18,8 @@ from components.contracts import (
     printable,
 )
 
+from ._store import open_store
+
 _MARKDOWN = re.compile(
     r"[\\`*\[\]<>&|~#!@]"
     r"|(?<![^\W_])_|_(?![^\W_])"  # inside a word it is a letter
@@ -25,8 +27,6 @@ _MARKDOWN = re.compile(
     r"|^\s*[-+=]|^\s*\d+(?=[.)])",
     re.IGNORECASE,
 )
-
-from ._store import open_store
 
 
 def show_report(report: EvaluationReport) -> None:

@@ -127,9 +127,14 @@ def ingest_inbox() -> IngestSummary:
     settings = Settings()
     store, key = open_store(), ingest.receipt_key(settings)
     with Progress("ingest") as progress:
-        candidates = ingest.inspect_inbox(store, progress=progress.count)
+        limits = ingest.Limits(failed_reads=settings.ingest_failed_reads)
+        candidates = ingest.inspect_inbox(store, limits=limits, progress=progress.count)
     candidates, report = checks.judge(store, candidates, settings)
     receipts = ingest.settle(store, candidates, report.findings if report else (), key=key)
+    try:
+        ingest.drop_abandoned_uploads(store)
+    except StorageError as error:  # the next run does it
+        _LOG.warning("abandoned uploads were not looked for: %s", error)
     return IngestSummary(receipts=tuple(receipts), checks=report)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from components.contracts import Receipt, Settings
@@ -23,11 +24,22 @@ def quarantine_list() -> None:
     from components import ingest, storage
 
     table = Table("sha256", "episode", "robot", "rule", "expected", "observed", box=None, header_style="dim")
-    for item in ingest.quarantined(storage.connect(Settings())):
+    store = storage.connect(Settings())
+    for item in ingest.quarantined(store):
         found = item.finding
         table.add_row(
             item.file.sha256[:12], item.name, item.robot or "?", found.rule, found.expected, found.observed
         )  # fmt: skip
+    console.print(table)
+    unread = ingest.unreadable(store)
+    if not unread:
+        return
+    table = Table("unreadable upload", "robot", "failed reads", "state", "error", box=None, header_style="dim")
+    for upload in unread:
+        state = "set aside, asked for again" if upload.set_aside else "tried again"
+        table.add_row(
+            *map(escape, (upload.inbox_key, upload.robot or "?", str(upload.failed_reads), state, upload.error))
+        )
     console.print(table)
 
 

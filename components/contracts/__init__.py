@@ -65,6 +65,7 @@ from ._fleet import (
     SecurityFloor,
     SignedReport,
 )
+from ._keys import PublicKey, is_sound_key
 from ._lineage import describe_lineage
 from ._packages import (
     Budget,
@@ -185,6 +186,7 @@ __all__ = [
     "Positive",
     "PromotionDecision",
     "Protocol",
+    "PublicKey",
     "Receipt",
     "Release",
     "Reliability",
@@ -224,6 +226,7 @@ __all__ = [
     "canonical_json",
     "describe_lineage",
     "errors",
+    "is_sound_key",
     "plain_logs",
     "printable",
     "printable_json",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from ._base import Frozen
 from ._episodes import RobotId
 from ._figures import Estimate
+from ._keys import PublicKey
 from ._refs import Count, Positive, Sha256
 
 
@@ -229,7 +230,7 @@ class EnrolledRobot(Frozen):
     """models/fleet/<robot>.json: whose reports count."""
 
     robot: RobotId
-    public_key: Sha256
+    public_key: PublicKey
     """Ed25519, 32 bytes, hex."""
     hardware: str
     enrolled_at: datetime

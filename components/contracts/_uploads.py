@@ -7,6 +7,7 @@ from pydantic import Field
 
 from ._base import Frozen
 from ._episodes import EpisodeName, RobotId, SignedReceipt
+from ._keys import PublicKey
 from ._refs import Positive, Sha256
 
 PART_BYTES = 5 * 2**20
@@ -22,7 +23,7 @@ class EnrolmentRequest(Frozen):
     robot: RobotId
     token: Annotated[str, Field(min_length=16, max_length=128)]
     """Good once, for this robot."""
-    public_key: Sha256
+    public_key: PublicKey
     """Ed25519, 32 bytes, hex; the private half never leaves the robot."""
     hardware: Annotated[str, Field(max_length=64)] = UNKNOWN_HARDWARE
 
@@ -31,7 +32,7 @@ class Enrolment(Frozen):
     """The gateway's answer: whose word the robot may delete an episode on."""
 
     robot: RobotId
-    receipt_keys: Annotated[tuple[Sha256, ...], Field(min_length=1)]
+    receipt_keys: Annotated[tuple[PublicKey, ...], Field(min_length=1)]
 
 
 class UploadRequest(Frozen):

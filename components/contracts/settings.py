@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     """A robot's agent hashes what drives after so many seconds, changed or not; what changed at once."""
     upload_link_s: float = Field(default=900.0, ge=5, le=86_400)
     """How long a link to a part of an upload holds."""
+    gateway_proxies: str = ""
+    """Addresses of TLS proxies in front of the gateway, with commas between them: their X-Forwarded-For is believed."""
+    ingest_failed_reads: int = Field(default=3, ge=1, le=1000)
+    """After as many failed reads an upload is set aside and its robot is asked to send it again."""
     receipt_key_file: Path | None = None
     """The private key that signs receipts, mode 600; None: `<home>/receipt-key.pem`, made when first needed."""
     checks_file: Path | None = None

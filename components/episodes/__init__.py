@@ -8,7 +8,7 @@ from ._amend import amend
 from ._episode import EVENTS, Episode, EpisodeAttributes
 from ._frames import resize_frame
 from ._hash import MIRROR_MASK, frame_hash, hash_distance, perceptual_hash
-from ._hdf5 import file_attributes, read_episode
+from ._hdf5 import file_attributes, has_space_padding, read_episode
 from ._instructions import (
     MAX_TOKENS,
     UNKNOWN,
@@ -28,9 +28,8 @@ from .formats import import_donkey
 
 __all__ = [
     "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "MIRROR_MASK", "PATTERNS", "POSITIONS", "SCENARIOS",
-    "UNKNOWN", "WORDINGS",
-    "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter", "Meter",
-    "amend", "content_digest", "file_attributes", "frame_hash", "hash_distance", "import_donkey", "instruction_for",
-    "key_of", "make_name", "measure", "mirror_actions", "mirror_instruction", "mirror_scenario", "paraphrase",
-    "parse_name", "perceptual_hash", "read_episode", "recover", "resize_frame", "tokenize", "words",
+    "UNKNOWN", "WORDINGS", "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter", "Meter", "amend",
+    "content_digest", "file_attributes", "frame_hash", "has_space_padding", "hash_distance", "import_donkey",
+    "instruction_for", "key_of", "make_name", "measure", "mirror_actions", "mirror_instruction", "mirror_scenario",
+    "paraphrase", "parse_name", "perceptual_hash", "read_episode", "recover", "resize_frame", "tokenize", "words",
 ]  # fmt: skip

@@ -58,7 +58,7 @@ def read_episode(path: Path, *, max_bytes: int = MAX_BYTES) -> Episode:
             frames: NDArray[np.uint8] = images[...]
             if attributes.colour_order == "bgr":
                 swap_red_and_blue(frames)
-            return Episode(frames, actions[...].astype(np.float32), _texts(events[...]), attributes)
+            return Episode(frames, actions[...].astype(np.float32), _texts(events), attributes)
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
         raise EpisodeError("unreadable", f"{path.name}: expected an HDF5 episode file, but: {error}") from None
 
@@ -209,13 +209,22 @@ def _plain(attributes: Any) -> dict[str, Any]:
             value = value.item()
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
+            value = value.rstrip(" ") if has_space_padding(attributes.get_id(name)) else value
         if isinstance(value, str | int | float):
             plain[name] = value
     return plain
 
 
-def _texts(values: NDArray[Any]) -> tuple[str, ...]:
-    return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values.tolist())
+def has_space_padding(stored: h5py.h5d.DatasetID | h5py.h5a.AttrID) -> bool:
+    """Texts of a fixed size that end where their spaces begin, as Fortran writes them; h5py leaves the spaces there."""
+    kind = stored.get_type()
+    return isinstance(kind, h5py.h5t.TypeStringID) and kind.get_strpad() == h5py.h5t.STR_SPACEPAD
+
+
+def _texts(events: h5py.Dataset) -> tuple[str, ...]:
+    padded = has_space_padding(events.id)
+    texts = (value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in events[...].tolist())
+    return tuple(text.rstrip(" ") if padded else text for text in texts)
 
 
 def _moment(value: object) -> datetime | None:

@@ -33,13 +33,13 @@ is refused; two runs at once that each judge one of two alike episodes, since th
 concurrency limit of one.
 """
 
-from ._arrivals import UploadLimits
 from ._candidate import Candidate, Quarantined
 from ._enrol_here import enrol_here
 from ._gateway import GatewayLimits, gateway_app
 from ._inspect import inspect_inbox
 from ._limits import Limits
 from ._quarantine import inspect_quarantine, quarantined, release
+from ._quota import UploadLimits, drop_abandoned_uploads
 from ._records import records
 from ._registry import (
     enrolled_robot,
@@ -51,6 +51,7 @@ from ._registry import (
 )
 from ._settle import settle
 from ._signing import ReceiptKey, receipt_key
+from ._unreadable import UnreadableUpload, unreadable
 
 __all__ = [
     "Candidate",
@@ -58,7 +59,9 @@ __all__ = [
     "Limits",
     "Quarantined",
     "ReceiptKey",
+    "UnreadableUpload",
     "UploadLimits",
+    "drop_abandoned_uploads",
     "enrol_here",
     "enrolled_robot",
     "fleet",
@@ -74,4 +77,5 @@ __all__ = [
     "release",
     "revoke_robot",
     "settle",
+    "unreadable",
 ]

@@ -4,17 +4,11 @@ So a robot that was cut off, one whose links expired, and one that meets a resta
 again and go on where they stopped.
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Annotated
-
-from pydantic import Field
+from datetime import datetime
 
 from components.contracts import (
     PART_BYTES,
-    Frozen,
     PartLink,
     SignedReceipt,
     UploadAnswer,
@@ -29,25 +23,14 @@ from components.contracts.errors import (
     InvalidDocumentError,
     ObjectNotFoundError,
 )
-from components.storage import S3Store
+from components.storage import ObjectInfo, S3Store
 
-from ._limits import Limits
 from ._problems import Code, Refused
+from ._quota import UploadLimits, UploadQuota
+from ._unreadable import is_asked_again
 
 _INBOX = "inbox"
 _NOT_OPEN: tuple[Code, str] = ("not-found", "no such upload is open: ask for one (POST /v1/uploads)")
-
-
-class UploadLimits(Frozen):
-    """How much one robot may ask for."""
-
-    file_bytes: Annotated[int, Field(ge=1)] = Limits().file_bytes
-    """Ingest would not open a larger one."""
-    links: Annotated[int, Field(ge=1)] = 32
-    """In one answer."""
-    open_uploads: Annotated[int, Field(ge=1)] = 64
-    """Of one robot, begun and not completed."""
-    link_life: timedelta = timedelta(minutes=15)
 
 
 class Arrivals:
@@ -60,7 +43,7 @@ class Arrivals:
 
     def __init__(self, store: S3Store, links: S3Store, limits: UploadLimits, now: Callable[[], datetime]) -> None:
         self._store, self._links, self._limits, self._now = store, links, limits, now
-        self._begun = _Begun(limits.open_uploads)
+        self._quota = UploadQuota(store, limits)
 
     def open(self, robot: str, request: UploadRequest) -> UploadAnswer:
         """Where this upload stands, with links to the parts that are missing.
@@ -77,7 +60,7 @@ class Arrivals:
             upload = uploads[-1]
             parts = self._parts(key, upload)
         else:
-            self._begun.note(robot, key, self._now())
+            self._quota.take(robot, key, request.size, self._now())
             upload, parts = self._store.begin_parts(_INBOX, key), []
         sizes = part_sizes(request.size)
         done = tuple(part for part in parts if sizes.get(part.number) == part.size)
@@ -88,7 +71,7 @@ class Arrivals:
             PartLink(
                 number=number,
                 size=sizes[number],
-                url=self._links.part_link(_INBOX, key, upload, number, expires=life),
+                url=self._links.part_link(_INBOX, key, upload, number, expires=life, size=sizes[number]),
             )
             for number in missing
         )
@@ -106,7 +89,7 @@ class Arrivals:
             return answer
         key = inbox_key(robot, completion)
         uploads = self._store.open_uploads(_INBOX, key)
-        problem = self._make_whole(key, completion) if completion.upload_id in uploads else _NOT_OPEN
+        problem = self._make_whole(robot, key, completion) if completion.upload_id in uploads else _NOT_OPEN
         if problem:
             if answer := self._arrived(robot, completion):  # another request was first
                 return answer
@@ -114,10 +97,10 @@ class Arrivals:
         for other in uploads:
             if other != completion.upload_id:
                 self._store.abandon_parts(_INBOX, key, other)
-        self._begun.forget(robot, key)
+        self._quota.forget(robot, key)
         return UploadAnswer(state="waiting")
 
-    def _make_whole(self, key: str, completion: UploadCompletion) -> tuple[Code, str] | None:
+    def _make_whole(self, robot: str, key: str, completion: UploadCompletion) -> tuple[Code, str] | None:
         """Why it could not be; perhaps only because it has just been."""
         try:
             there = {part.number: part for part in self._store.list_parts(_INBOX, key, completion.upload_id)}
@@ -127,8 +110,9 @@ class Arrivals:
                 shown = ", ".join(map(str, wrong[:10]))
                 return "incomplete", f"{len(wrong)} of {len(expected)} parts are missing or of another size: {shown}"
             parts = [there[number] for number in expected]
+            replaces = any(self._is_asked_again(robot, completion, info) for info in self._listed(key))
             try:
-                self._store.complete_parts(_INBOX, key, completion.upload_id, parts, if_absent=True)
+                self._store.complete_parts(_INBOX, key, completion.upload_id, parts, if_absent=not replaces)
             except BrokenUploadError:  # it would be found again, listed as before, and never become whole
                 self._store.abandon_parts(_INBOX, key, completion.upload_id)
                 return _NOT_OPEN
@@ -141,18 +125,29 @@ class Arrivals:
         if upload.size > self._limits.file_bytes:
             raise Refused("too-large", f"expected an episode of at most {self._limits.file_bytes} bytes")
         key = inbox_key(robot, upload)
-        # listed, not asked for: whoever may ask for an object's head may read it, and the gateway may not
-        found = [info.size for info in self._store.list(_INBOX, key) if info.key == key]
+        there = self._listed(key)
         receipt = self._receipt(robot, upload.sha256)
         if receipt:
             if receipt.receipt.size != upload.size:
                 raise Refused("conflict", "bytes of this SHA-256 have another size: hash the file again")
             return UploadAnswer(state="settled", receipt=receipt)
-        if not found:
+        there = [info for info in there if not self._is_asked_again(robot, upload, info)]
+        if not there:
             return None
-        if found != [upload.size]:
+        if there[0].size != upload.size:
             raise Refused("conflict", "an upload of another size waits under this name: ask again once it is settled")
         return UploadAnswer(state="waiting")
+
+    def _listed(self, key: str) -> list[ObjectInfo]:
+        """The object of this key in the inbox, if it is there.
+
+        Listed, not asked for: whoever may ask for an object's head may read it, and the gateway may not.
+        """
+        return [info for info in self._store.list(_INBOX, key) if info.key == key]
+
+    def _is_asked_again(self, robot: str, upload: UploadRequest | UploadCompletion, info: ObjectInfo) -> bool:
+        """It could not be read and could not be removed: a new sending takes its place."""
+        return is_asked_again(self._store, robot, upload.sha256, info.key, info.modified_at)
 
     def _receipt(self, robot: str, sha256: str) -> SignedReceipt | None:
         """None also for one that cannot be read: the robot keeps its copy, and ingest writes it anew."""
@@ -167,33 +162,6 @@ class Arrivals:
             return self._store.list_parts(_INBOX, key, upload)
         except ObjectNotFoundError:
             raise Refused(*_NOT_OPEN) from None
-
-
-class _Begun:
-    """New uploads of each robot that were not completed yet, within the last hour; going on with one is always allowed.
-
-    In memory, because MinIO lists open uploads only by their whole key: a restarted gateway counts anew.
-    """
-
-    _KEPT = timedelta(hours=1)
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._keys: dict[str, OrderedDict[str, datetime]] = {}
-        self._lock = threading.Lock()
-
-    def note(self, robot: str, key: str, now: datetime) -> None:
-        with self._lock:
-            keys = self._keys.setdefault(robot, OrderedDict())
-            while keys and next(iter(keys.values())) + self._KEPT < now:
-                keys.popitem(last=False)
-            if key not in keys and len(keys) >= self._limit:
-                raise Refused("busy", f"{self._limit} uploads were begun and not completed: complete those first")
-            keys[key] = now
-
-    def forget(self, robot: str, key: str) -> None:
-        with self._lock:
-            self._keys.get(robot, OrderedDict()).pop(key, None)
 
 
 def inbox_key(robot: str, upload: UploadRequest | UploadCompletion) -> str:

@@ -1,8 +1,23 @@
 """What ingest knows about one upload before it decides."""
 
-from typing import Literal
+from datetime import datetime
+from typing import Literal, NamedTuple
 
 from components.contracts import EpisodeSummary, Finding, Frozen, ObjectRef, RobotId, Sha256
+
+
+class Upload(NamedTuple):
+    """An object to be looked at, and what its key says."""
+
+    bucket: Literal["inbox", "quarantine"]
+    key: str
+    robot: str | None
+    name: str
+    sha256: str | None
+    """None: the key is none of ours."""
+    size: int
+    modified_at: datetime
+    """Of an object of the inbox: with its size it tells one sending from the next."""
 
 
 class Candidate(Frozen):

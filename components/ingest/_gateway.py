@@ -12,7 +12,7 @@ from pydantic import Field
 from components.contracts import Frozen
 from components.storage import S3Store
 
-from ._arrivals import UploadLimits
+from ._quota import UploadLimits
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -26,7 +26,9 @@ class GatewayLimits(Frozen):
     body_s: Annotated[float, Field(gt=0)] = 10.0
     """From the headers to the body's last byte."""
     at_once: Annotated[int, Field(ge=1)] = 64
-    """Requests in work; more are `busy`."""
+    """Requests in work, their bodies whole; more are `busy`."""
+    bodies_per_address: Annotated[int, Field(ge=1)] = 32
+    """Requests of one address whose bodies are on their way; more are `busy`."""
     requests_per_robot: Annotated[int, Field(ge=1)] = 6_000
     """Within two minutes."""
     requests: Annotated[int, Field(ge=1)] = 200_000

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from components.contracts import (
+    EnrolledRobot,
     Enrolment,
     EnrolmentRequest,
     Frozen,
@@ -73,12 +75,14 @@ class _Gateway:
         self._store, self._limits, self._on_waiting, self._now = store, limits, on_waiting, now
         self._arrivals = Arrivals(store, links, limits.uploads, now)
         self._door = Doorkeeper(
-            lambda robot: enrolled_robot(store, robot),
+            lambda robot: _enrolled(store, robot),
             now=lambda: now().timestamp(),
             per_robot=limits.requests_per_robot,
             in_all=limits.requests,
         )
         self._in_work = 0
+        self._arriving: Counter[str] = Counter()
+        """Address -> requests whose bodies are on their way."""
 
     async def health(self) -> Response:
         """That it answers; not whether the store does."""
@@ -129,12 +133,9 @@ class _Gateway:
 
     async def _answer(self, request: Request, work: Callable[[bytes], Frozen]) -> Response:
         """Read, do, answer: every refusal and every failure of the store is a problem that the robot understands."""
-        if self._in_work >= self._limits.at_once:
-            return self._problem("busy", "too many requests at once: try again", 503)
-        self._in_work += 1
         try:
             body = await self._body(request)
-            done = await run_in_threadpool(work, body)
+            done = await self._work(work, body)
             return _json(done.canonical_json(), 200)
         except Refused as refusal:
             return self._problem(refusal.code, str(refusal), refusal.status)
@@ -143,10 +144,30 @@ class _Gateway:
         except DroverError as error:
             _LOG.warning("%s: %s", request.scope["path"], error)
             return self._problem("store", "the object store does not do it just now: try again", 503)
+
+    async def _work(self, work: Callable[[bytes], Frozen], body: bytes) -> Frozen:
+        if self._in_work >= self._limits.at_once:
+            raise Refused("busy", "too many requests at once: try again", status=503)
+        self._in_work += 1
+        try:
+            return await run_in_threadpool(work, body)
         finally:
             self._in_work -= 1
 
     async def _body(self, request: Request) -> bytes:
+        """Whole. While it is on its way it counts against its address, and takes no place in `at_once`."""
+        address = request.client.host if request.client else ""
+        if self._arriving[address] >= self._limits.bodies_per_address:
+            raise Refused("busy", "too many unfinished requests of this address: try again", status=503)
+        self._arriving[address] += 1
+        try:
+            return await self._read(request)
+        finally:
+            self._arriving[address] -= 1
+            if not self._arriving[address]:
+                del self._arriving[address]
+
+    async def _read(self, request: Request) -> bytes:
         limit, body = self._limits.body_bytes, bytearray()
         try:
             async with asyncio.timeout(self._limits.body_s):
@@ -161,6 +182,15 @@ class _Gateway:
     def _problem(self, code: Code, message: str, status: int) -> Response:
         problem = GatewayProblem(code=code, message=message[:_MESSAGE_CHARACTERS], now=self._now())
         return _json(problem.canonical_json(), status)
+
+
+def _enrolled(store: S3Store, robot: str) -> EnrolledRobot | None:
+    """None also for an entry that counts for nothing, such as one with a key for which signatures can be forged."""
+    try:
+        return enrolled_robot(store, robot)
+    except InvalidDocumentError as error:
+        _LOG.error("ALARM gateway: %s is not let in: %s", robot, error)
+        return None
 
 
 def _parsed(kind: type[F], body: bytes) -> F:

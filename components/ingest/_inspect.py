@@ -7,39 +7,29 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
 from components.contracts import EpisodeRecord, EpisodeSummary, Finding
-from components.contracts.errors import ObjectNotFoundError
-from components.storage import ObjectInfo, ObjectStore
+from components.contracts.errors import ConfigurationError, ObjectNotFoundError, StorageError
+from components.storage import ObjectInfo, ObjectStore, expect_answers
 
-from ._candidate import Candidate
+from ._candidate import Candidate, Upload
 from ._limits import Limits
 from ._process import ParsingProcess, StoppedError
 from ._records import find_record
 from ._scratch import scratch_folder
+from ._unreadable import FailedReads
 
 _LOG = logging.getLogger(__name__)
 _KEY = re.compile(
-    r"^(?P<robot>[a-z0-9][a-z0-9-]{0,62})/(?P<sha256>[0-9a-f]{64})/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,127})\.h5$"
+    r"(?P<robot>[a-z0-9][a-z0-9-]{0,62})/(?P<sha256>[0-9a-f]{64})/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,127})\.h5"
 )
 _KEY_SHAPE = "<robot>/<sha256>/<name>.h5"
-
-
-class Upload(NamedTuple):
-    """An object to be looked at, and what its key says."""
-
-    bucket: Literal["inbox", "quarantine"]
-    key: str
-    robot: str | None
-    name: str
-    sha256: str | None
-    """None: the key is none of ours."""
 
 
 def inspect_inbox(
@@ -51,7 +41,10 @@ def inspect_inbox(
     scratch_bytes: int = 8 * 2**30,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Candidate]:
-    """Look at everything in the inbox and change nothing in the store.
+    """Look at everything in the inbox; all that changes in the store is the count of failed reads.
+
+    An object that fails, in whatever way, is left out and ends nothing: it is counted, and set aside after
+    `limits.failed_reads` such runs (`unreadable`). Only a store that fails as a whole ends the call.
 
     Args:
         workers: files in work at once; each has a limited parsing process of its own.
@@ -67,9 +60,14 @@ def inspect_inbox(
         ConfigurationError: the parsing process cannot be started here.
     """
     limits = limits or Limits()
-    found = [_named(info) for info in _uploads(store, limits)]
+    uploads = [_named(info) for info in _uploads(store, limits)]
+    if not uploads:
+        return []
+    failed = FailedReads(store, limits.failed_reads, uploads)
+    found = [upload for upload in uploads if failed.due(upload)]
     return inspect(
-        store, found, workers=workers, limits=limits, scratch=scratch, scratch_bytes=scratch_bytes, progress=progress
+        store, found, workers=workers, limits=limits, scratch=scratch, scratch_bytes=scratch_bytes, progress=progress,
+        failed=failed,
     )  # fmt: skip
 
 
@@ -82,8 +80,9 @@ def inspect(
     scratch: Path | None,
     scratch_bytes: int,
     progress: Callable[[int, int], None] | None,
+    failed: FailedReads | None = None,
 ) -> list[Candidate]:
-    """`inspect_inbox` for objects of any bucket."""
+    """`inspect_inbox` for objects of any bucket. With `failed`, one that fails is noted there; else it is raised."""
     if not uploads:
         return []
     folder = scratch_folder(scratch)
@@ -93,9 +92,10 @@ def inspect(
         futures = {pool.submit(inspection.inspect, upload): upload for upload in uploads}
         try:
             for done, future in enumerate(as_completed(futures), start=1):
-                candidate = future.result()
+                upload = futures[future]
+                candidate = _outcome(store, future, upload, failed)
                 if candidate is not None:
-                    found[futures[future]] = candidate
+                    found[upload] = candidate
                 if progress:
                     progress(done, len(uploads))
         except BaseException:
@@ -105,11 +105,31 @@ def inspect(
     return [found[upload] for upload in uploads if upload in found]
 
 
+def _outcome(
+    store: ObjectStore, future: "Future[Candidate | None]", upload: Upload, failed: FailedReads | None
+) -> Candidate | None:
+    if failed is None:
+        return future.result()
+    try:
+        candidate = future.result()
+    except ConfigurationError:  # the parsing process cannot be started: not the object's fault
+        raise
+    except UnreadError as error:
+        failed.note(upload, error.why)
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever one object provokes concerns that object
+        expect_answers(store)
+        _LOG.error("ALARM inbox: %a was not inspected, it is tried again: %a", upload.key, f"{error!r}"[:500])
+        return None
+    failed.forget(upload)
+    return candidate
+
+
 def _named(info: ObjectInfo) -> Upload:
-    match = _KEY.match(info.key)
+    match = _KEY.fullmatch(info.key)
     if match is None:
-        return Upload("inbox", info.key, None, _safe_name(info.key), None)
-    return Upload("inbox", info.key, match["robot"], match["name"], match["sha256"])
+        return Upload("inbox", info.key, None, _safe_name(info.key), None, info.size, info.modified_at)
+    return Upload("inbox", info.key, match["robot"], match["name"], match["sha256"], info.size, info.modified_at)
 
 
 def _uploads(store: ObjectStore, limits: Limits) -> list[ObjectInfo]:
@@ -119,10 +139,18 @@ def _uploads(store: ObjectStore, limits: Limits) -> list[ObjectInfo]:
             uploads.append(info)
         else:
             _LOG.error(
-                "s3://inbox/%s stays where it is: expected at most %d bytes, found %d; look at the robot that sent it",
-                info.key, limits.fetch_bytes, info.size,
+                "ALARM inbox: %a stays where it is: expected at most %d bytes, found %d; look at who sent it", info.key,
+                limits.fetch_bytes, info.size,
             )  # fmt: skip
     return uploads
+
+
+class UnreadError(Exception):
+    """An object could not be fetched."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 class _Inspection:
@@ -143,10 +171,21 @@ class _Inspection:
         os.close(descriptor)
         path = Path(name)
         try:
+            return self._inspected(upload, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _inspected(self, upload: Upload, path: Path) -> Candidate | None:
+        try:
             ref = self._store.get_file(upload.bucket, upload.key, path, limit=self._limits.fetch_bytes)
-        except ObjectNotFoundError:
+        except ObjectNotFoundError as error:
             path.unlink()
+            if upload.bucket == "inbox" and self._is_listed(upload):
+                raise UnreadError(error) from error  # its bytes are gone, and its robot would wait for ever
             return self._gone(upload)
+        except Exception as error:
+            raise UnreadError(error) from error
         candidate = Candidate(
             bucket=upload.bucket,
             key=upload.key,
@@ -156,12 +195,22 @@ class _Inspection:
             size=ref.size,
             path=str(path),
         )
-        candidate = candidate.model_copy(update=self._verdict(candidate, upload.sha256, path))
+        try:
+            verdict = self._verdict(candidate, upload.sha256, path)
+        except (StorageError, ConfigurationError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours: the bytes are kept, and can be judged anew
+            _LOG.exception("ALARM inbox: the inspection of %a failed; it stands in quarantine", upload.key)
+            verdict = _broken(candidate, "inspection-failed", "an upload that can be inspected", f"{error!a}"[:500])
+        candidate = candidate.model_copy(update=verdict)
         self._room -= candidate.size
         if candidate.known or self._room < 0:
             path.unlink()
             return candidate.model_copy(update={"path": None})
         return candidate
+
+    def _is_listed(self, upload: Upload) -> bool:
+        return any(info.key == upload.key for info in self._store.list("inbox", upload.key))
 
     def _gone(self, upload: Upload) -> Candidate | None:
         """What left the quarantine for the episodes, and was killed before its finding left too."""
@@ -196,6 +245,10 @@ class _Inspection:
             return _broken(candidate, stopped.rule, stopped.expected, stopped.observed)
         finally:
             self._idle.put(process)
+        if imports := answer.get("imports"):
+            _LOG.error(
+                "ALARM inbox: the parsing process lacks modules that it must load before it is confined: %a", imports
+            )
         if "rule" in answer:
             return _broken(candidate, *(str(answer.get(field))[:500] for field in ("rule", "expected", "observed")))
         try:

@@ -12,6 +12,8 @@ MIB = 2**20
 class Limits(Frozen):
     """Caps on a file, and on the process that parses it. Whatever crosses one is quarantined, never lost."""
 
+    failed_reads: Annotated[int, Field(ge=1)] = 3
+    """After as many, an object of the inbox is set aside and its robot is asked to send it again."""
     fetch_bytes: Annotated[int, Field(ge=1)] = 4096 * MIB
     """A larger object is not even fetched to be quarantined: it stays in the inbox, and the log says so."""
     file_bytes: Annotated[int, Field(ge=1)] = 512 * MIB

@@ -5,14 +5,15 @@ they broke, what was observed, and what they broke before. It goes last, so that
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from components.contracts import Receipt, Sha256
 from components.contracts.errors import EpisodeError
 from components.storage import ObjectStore
 
-from ._candidate import Candidate, Quarantined
-from ._inspect import Upload, inspect, known_candidate
+from ._candidate import Candidate, Quarantined, Upload
+from ._inspect import inspect, known_candidate
 from ._limits import Limits
 from ._records import find_record, read_documents
 from ._settle import settle
@@ -21,11 +22,14 @@ from ._signing import ReceiptKey
 _NOT_FOR_RELEASE = ("name-conflict",)
 """Rules beyond the file's own that no word of an operator lifts: two episodes of one name cannot be told apart."""
 
+_ANY_TIME = datetime.min.replace(tzinfo=UTC)
+
 
 def quarantined(store: ObjectStore) -> list[Quarantined]:
-    """Everything in quarantine, by SHA-256, with the rule that it broke last."""
+    """Everything in quarantine, by SHA-256, with the rule that it broke last. A damaged finding is left out, with an
+    alarm in the log; the bytes are under its SHA-256 as before."""
     keys = [info.key for info in store.list("quarantine") if info.key.endswith("/finding.json")]
-    return read_documents(store, "quarantine", Quarantined, keys)
+    return read_documents(store, "quarantine", Quarantined, keys, leave_out_damaged=True)
 
 
 def inspect_quarantine(
@@ -51,7 +55,7 @@ def inspect_quarantine(
         ConfigurationError: the parsing process cannot be started here.
     """
     uploads = [
-        Upload("quarantine", entry.file.key, entry.robot, entry.name, entry.file.sha256)
+        Upload("quarantine", entry.file.key, entry.robot, entry.name, entry.file.sha256, entry.file.size, _ANY_TIME)
         for entry in quarantined(store)
         if entry.robot and entry.finding.rule != "hash-mismatch" and only in {None, entry.file.sha256}
     ]

@@ -6,19 +6,30 @@ models/invitations/<robot>/<hash>.used.json        InvitationUse: written once, 
 """
 
 import hashlib
+import logging
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from components.contracts import EnrolledRobot, Enrolment, EnrolmentRequest, Frozen, RobotId, Sha256
-from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, PromotionError
+from components.contracts import (
+    EnrolledRobot,
+    Enrolment,
+    EnrolmentRequest,
+    Frozen,
+    PublicKey,
+    RobotId,
+    Sha256,
+    is_sound_key,
+)
+from components.contracts.errors import AlreadyExistsError, InvalidDocumentError, ObjectNotFoundError, PromotionError
 from components.storage import ObjectStore
 
 from ._problems import Refused
 
 MAX_DOCUMENT_BYTES = 64 * 1024
+_LOG = logging.getLogger(__name__)
 INVITATION_LIFE = timedelta(hours=24)
 RECEIPT_KEYS = "receipt-keys/published.json"
 """In `models`: the public keys whose receipts count. The platform writes it; the gateway hands it to robots."""
@@ -39,13 +50,13 @@ class Invitation(Frozen):
 class InvitationUse(Frozen):
     """Whose key a token went to."""
 
-    public_key: Sha256
+    public_key: PublicKey
 
 
 class ReceiptKeys(Frozen):
     """The public keys that sign receipts, oldest first."""
 
-    keys: tuple[Sha256, ...]
+    keys: tuple[PublicKey, ...]
 
 
 def enrolled_robot(store: ObjectStore, robot: str) -> EnrolledRobot | None:
@@ -56,8 +67,17 @@ def enrolled_robot(store: ObjectStore, robot: str) -> EnrolledRobot | None:
 def fleet(store: ObjectStore, *, with_revoked: bool = False) -> list[EnrolledRobot]:
     """Every enrolled robot, by id; without those that were revoked."""
     names = [info.key.removeprefix("fleet/").removesuffix(".json") for info in store.list("models", "fleet/")]
-    found = [enrolled_robot(store, name) for name in names]
+    found = [_sound_entry(store, name) for name in names]
     return [entry for entry in found if entry and (with_revoked or not entry.revoked)]
+
+
+def _sound_entry(store: ObjectStore, robot: str) -> EnrolledRobot | None:
+    """One damaged entry does not end the list of all others."""
+    try:
+        return enrolled_robot(store, robot)
+    except InvalidDocumentError as error:
+        _LOG.error("ALARM fleet: %a is left out: %s", robot, error)
+        return None
 
 
 def register_robot(
@@ -66,9 +86,13 @@ def register_robot(
     """Write down whose key a robot has, without an invitation: for who holds the platform's identity.
 
     Raises:
-        PromotionError: no id; enrolled with another key, or revoked, and `replace` is not set.
+        PromotionError: no id; no key; enrolled with another key, or revoked, and `replace` is not set.
     """
     _check_name(robot)
+    if not is_sound_key(public_key):
+        raise PromotionError(
+            f"{robot}: expected an Ed25519 public key that only its holder signs for, got {public_key!a}"
+        )
     known = enrolled_robot(store, robot)
     if known and not replace:
         if known.revoked:

@@ -1,35 +1,35 @@
 """Candidates -> episodes or quarantine, each with a receipt.
 
 Every step can be the last one before a kill. So the order is: bytes, then the document that makes them count, then the
-receipt, then the upload is removed; each write is whole or absent, and finding it done is success.
+receipt, then the upload is removed; each write is whole or absent, is read back before the next one, and finding it
+done and undamaged is success.
 """
 
 import logging
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from components.contracts import EpisodeRecord, Finding, ObjectRef, Receipt, Sha256, SignedReceipt
-from components.contracts.errors import (
-    AlreadyExistsError,
-    IntegrityError,
-    InvalidDocumentError,
-    ObjectNotFoundError,
-)
-from components.storage import ObjectStore
+from components.contracts.errors import InvalidDocumentError, ObjectNotFoundError
+from components.storage import ObjectStore, expect_answers
 
 from ._candidate import Candidate, Quarantined
 from ._names import claim_name, keep_name
 from ._records import find_record
 from ._scratch import local_file, scratch_folder
 from ._signing import ReceiptKey
+from ._stored import holds, keep_document, keep_file
 
 _LOG = logging.getLogger(__name__)
 _SIDE_BY_SIDE = 4
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def settle(
@@ -40,29 +40,35 @@ def settle(
     An error finding quarantines, a warning is noted in the record. A name that an episode of the same robot bears
     already is the rule `name-conflict`. Settling again, after a kill or for no reason, changes nothing.
 
+    A candidate that fails is left where it is, with an alarm in the log, and ends nothing: the next run tries again.
+
     Returns:
-        The receipts, in the candidates' order; none for an upload whose key names no robot, and none if another run
-        settled it meanwhile. One for bytes that are not what the robot meant to send bears their own SHA-256, so that
-        the robot keeps its copy and sends again.
+        The receipts, in the candidates' order; none for an upload whose key names no robot, none if another run
+        settled it meanwhile, and none for one that failed. One for bytes that are not what the robot meant to send
+        bears their own SHA-256, so that the robot keeps its copy and sends again.
 
     Raises:
-        StorageError: the store failed; what was settled stays settled.
+        StorageError: the store failed as a whole; what was settled stays settled.
     """
     settlement = _Settlement(store, candidates, findings, key)
     try:
         groups: dict[str, list[int]] = defaultdict(list)
         for index, candidate in enumerate(candidates):
             groups[candidate.sha256].append(index)
-        verdicts = [settlement.verdict(candidate) for candidate in candidates]
+        verdicts = [settlement.alone(candidate, settlement.verdict, candidate) for candidate in candidates]
 
         def settle_group(indices: list[int]) -> list[tuple[int, Receipt | None]]:
-            return [(index, settlement.settle(candidates[index], verdicts[index])) for index in indices]
+            return [(index, settlement.settled(candidates[index], verdicts[index])) for index in indices]
 
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             settled = dict(pair for pairs in pool.map(settle_group, groups.values()) for pair in pairs)
         return [receipt for index in sorted(settled) if (receipt := settled[index])]
     finally:
         settlement.clean()
+
+
+class _Failed:
+    """In place of a result."""
 
 
 class _Settlement:
@@ -81,6 +87,25 @@ class _Settlement:
         self._admitted: set[str] = set()
         self._names: dict[tuple[str | None, str], tuple[str, Sha256]] = {}
         """Claims that this call has seen: key and holder."""
+
+    def alone(self, candidate: Candidate, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | _Failed:
+        """Do one candidate's work: what goes wrong concerns that candidate, unless the store does not answer."""
+        try:
+            return work(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever one object provokes concerns that object
+            expect_answers(self._store)
+            _LOG.error(
+                "ALARM ingest: %a was not settled, it stays where it is and is tried again: %a",
+                f"{candidate.bucket}/{candidate.key}", f"{error!r}"[:500],
+            )  # fmt: skip
+            return _Failed()
+
+    def settled(self, candidate: Candidate, verdict: Finding | _Failed | None) -> Receipt | None:
+        """None without a receipt: gone, of no robot, or it failed."""
+        if isinstance(verdict, _Failed):
+            return None
+        receipt = self.alone(candidate, self.settle, candidate, verdict)
+        return None if isinstance(receipt, _Failed) else receipt
 
     def verdict(self, candidate: Candidate) -> Finding | None:
         """The error that quarantines it. In order, because of two files of one name the first has it."""
@@ -119,8 +144,8 @@ class _Settlement:
 
     def _admit(self, candidate: Candidate) -> bool | Finding:
         """False if the bytes are gone; a finding if another episode took the name meanwhile."""
-        if find_record(self._store, candidate.sha256) is not None:
-            return True
+        if (known := find_record(self._store, candidate.sha256)) is not None:
+            return self._keep_admitted(known, candidate)
         if candidate.summary is None or (path := local_file(self._store, candidate, self._folder)) is None:
             return False
         key, holder = self._names.get((candidate.robot, candidate.name)) or claim_name(self._store, candidate)
@@ -128,28 +153,46 @@ class _Settlement:
             holder = keep_name(self._store, candidate, key)
         if holder != candidate.sha256:
             return _conflict(candidate, holder)
-        file = self._keep("episodes", f"{candidate.sha256}.h5", path, candidate)
+        file = _ref("episodes", f"{candidate.sha256}.h5", candidate)
+        keep_file(self._store, file, path, self._folder)
         warned = [item for item in self._findings[candidate.sha256] if item.severity == "warning"]
         broken = [f"quarantined before by {_words(item)}" for item in self._broken_before(candidate)]
         record = EpisodeRecord(
             file=file, summary=candidate.summary,
             warnings=(*(_words(item) for item in warned), *broken, *candidate.notes),
         )  # fmt: skip
-        with suppress(AlreadyExistsError):
-            self._store.put("episodes", f"{candidate.sha256}.json", record.canonical_json(), if_absent=True)
+        keep_document(
+            self._store, "episodes", f"{candidate.sha256}.json", record.canonical_json(), if_absent=True,
+            accepts=lambda found: _is_record_of(found, file),
+        )  # fmt: skip
+        return True
+
+    def _keep_admitted(self, record: EpisodeRecord, candidate: Candidate) -> bool:
+        """An episode that was admitted before: its stored copy is read, and mended from this upload if it is damaged.
+
+        False if it is damaged and the upload is gone.
+        """
+        if holds(self._store, record.file, self._folder):
+            return True
+        _LOG.error("ALARM store: the admitted episode %s is damaged; its upload replaces it", record.file.uri)
+        path = local_file(self._store, candidate, self._folder)
+        if path is None:
+            return False
+        keep_file(self._store, record.file, path, self._folder)
         return True
 
     def _quarantine(self, candidate: Candidate, error: Finding) -> bool:
         path = local_file(self._store, candidate, self._folder)
         if path is None:
             return False
-        file = self._keep("quarantine", f"{candidate.sha256}/{candidate.name}.h5", path, candidate)
+        file = _ref("quarantine", f"{candidate.sha256}/{candidate.name}.h5", candidate)
+        keep_file(self._store, file, path, self._folder)
         earlier = tuple(item for item in self._broken_before(candidate) if item != error)
         entry = Quarantined(
             file=file, name=candidate.name, robot=candidate.robot, inbox_key=_inbox_key(candidate), finding=error,
             summary=candidate.summary, earlier=earlier,
         )  # fmt: skip
-        self._store.put("quarantine", f"{candidate.sha256}/finding.json", entry.canonical_json())
+        keep_document(self._store, "quarantine", f"{candidate.sha256}/finding.json", entry.canonical_json())
         return True
 
     def _entry(self, candidate: Candidate) -> Quarantined | None:
@@ -157,7 +200,7 @@ class _Settlement:
         key = f"{candidate.sha256}/finding.json"
         try:
             entry = Quarantined.parse(self._store.get("quarantine", key), source=f"s3://quarantine/{key}")
-        except ObjectNotFoundError:
+        except (ObjectNotFoundError, InvalidDocumentError):  # a damaged one is replaced
             return None
         return entry if entry.robot == candidate.robot else None
 
@@ -174,18 +217,6 @@ class _Settlement:
                 self._store.remove("quarantine", info.key)
         self._store.remove("quarantine", f"{candidate.sha256}/finding.json")
 
-    def _keep(self, bucket: str, key: str, path: Path, candidate: Candidate) -> ObjectRef:
-        """Store the bytes under their own hash, once."""
-        expected = ObjectRef(uri=f"s3://{bucket}/{key}", sha256=candidate.sha256, size=candidate.size)
-        try:
-            written = self._store.put_file(bucket, key, path, if_absent=True)
-        except AlreadyExistsError:
-            return expected
-        if (written.sha256, written.size) != (expected.sha256, expected.size):
-            self._store.remove(bucket, key)
-            raise IntegrityError(f"{path} changed on this machine between inspection and settling; inspect again")
-        return expected
-
     def _receipt(self, candidate: Candidate, error: Finding | None) -> Receipt | None:
         """The receipt that is there, if it says the same under the same key; otherwise a new one."""
         if candidate.robot is None:
@@ -201,7 +232,7 @@ class _Settlement:
             same = receipt.model_copy(update={"name": signed.receipt.name, "issued_at": signed.receipt.issued_at})
             if signed == self._key.sign(same):
                 return signed.receipt
-        self._store.put("receipts", key, self._key.sign(receipt).canonical_json())
+        keep_document(self._store, "receipts", key, self._key.sign(receipt).canonical_json())
         return receipt
 
     def clean(self) -> None:
@@ -211,6 +242,18 @@ class _Settlement:
             path.unlink(missing_ok=True)
             with suppress(OSError):
                 path.parent.rmdir()
+
+
+def _ref(bucket: str, key: str, candidate: Candidate) -> ObjectRef:
+    return ObjectRef(uri=f"s3://{bucket}/{key}", sha256=candidate.sha256, size=candidate.size)
+
+
+def _is_record_of(document: bytes, file: ObjectRef) -> bool:
+    """Another run's record of the same episode."""
+    try:
+        return EpisodeRecord.parse(document, source="a record").file == file
+    except InvalidDocumentError:
+        return False
 
 
 def _inbox_key(candidate: Candidate) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import h5py
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5t, h5z
+from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s, h5t, h5z
 
 from components.contracts.errors import EpisodeError
 
@@ -123,6 +123,8 @@ def _attributes(owner: h5g.GroupID | h5d.DatasetID, limits: Limits) -> None:
         name, kind = _shown(attribute.name), attribute.get_type()
         if kind.get_class() not in {h5t.INTEGER, h5t.FLOAT, h5t.STRING, h5t.ENUM} or kind.committed():
             _refuse("wrong-type", f"attribute {name} to be a number or text", "another type")
+        if attribute.get_space().get_simple_extent_type() == h5s.NULL:  # it holds nothing, and has no size to ask for
+            continue
         elements = attribute.get_space().get_simple_extent_npoints()
         if attribute.get_storage_size() > limits.attribute_bytes or elements > limits.attribute_bytes:
             expected = f"attribute {name} of at most {limits.attribute_bytes} bytes"

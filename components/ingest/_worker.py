@@ -7,10 +7,13 @@ What is not covered: it may read any file that its user may, one at a time, and 
 answer. Run the platform in a container, or as a user of its own, for more.
 """
 
+import codecs
+import importlib.abc
 import json
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +22,62 @@ import numpy as np
 
 from components.contracts import EpisodeSummary
 from components.contracts.errors import EpisodeError
-from components.episodes import Meter, file_attributes
+from components.episodes import Meter, file_attributes, has_space_padding
 
 from ._decode import frames
 from ._limits import Limits
+from ._rehearsal import REHEARSED, rehearsal_files
 from ._sandbox import deny_system_calls
 from ._structure import RefusedError, scanned
+
+_CODECS = (
+    "ascii", "latin-1", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be",
+    "unicode_escape", "raw_unicode_escape",
+)  # fmt: skip
+"""Whatever h5py and numpy decode text with: Python imports a codec when it is first asked for."""
 
 
 def main() -> None:
     """Serve until standard input ends."""
     limits = Limits.parse(sys.argv[1], source="the worker's command line")
-    _answer({"ready": True, "unconfined": _confine(limits)})
+    rehearse(limits)
+    unconfined = _confine(limits)
+    refused = refuse_imports()
+    _answer({"ready": True, "unconfined": unconfined})
     for line in sys.stdin:
         _allow_processor_time(limits.cpu_s)
-        _answer(_judge(json.loads(line), limits))
+        answer = _judge(json.loads(line), limits)
+        if refused:
+            answer["imports"] = sorted(refused)
+        _answer(answer)
+
+
+def rehearse(limits: Limits) -> None:
+    """Import what parsing may need, by naming the codecs and by parsing small files, good and broken ones: once the
+    process is confined, nothing can be imported."""
+    for name in _CODECS:
+        codecs.lookup(name)
+    with rehearsal_files() as files:
+        for path in files:
+            _judge({"path": str(path), "sha256": "0" * 64, "robot": "rehearsal", "name": REHEARSED}, limits)
+
+
+def refuse_imports() -> set[str]:
+    """From now on an import of what is not loaded fails; its name is in the set, so that it is noticed."""
+    refused: set[str] = set()
+    sys.meta_path.insert(0, _Refusal(refused))
+    return refused
+
+
+class _Refusal(importlib.abc.MetaPathFinder):
+    """First of the finders: asked only for what is not loaded yet."""
+
+    def __init__(self, refused: set[str]) -> None:
+        self._refused = refused
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: Any = None) -> None:
+        self._refused.add(fullname)
+        raise ModuleNotFoundError(f"{fullname} is not loaded, and nothing is imported once this process is confined")
 
 
 def _confine(limits: Limits) -> str | None:
@@ -87,12 +131,12 @@ def _summary(job: dict[str, Any], limits: Limits) -> EpisodeSummary:
 
 def _events(dataset: h5py.Dataset, limits: Limits) -> tuple[str, ...]:
     """One at a time: texts of any length may all be the same one, stored once."""
-    texts = []
+    padded, texts = has_space_padding(dataset.id), []
     for index in range(len(dataset)):
         value: bytes = dataset[index]
         if len(value) > limits.text_bytes:
             raise RefusedError("bomb", f"event types of at most {limits.text_bytes} bytes", f"{len(value)} bytes")
-        texts.append(value.decode("utf-8"))
+        texts.append((value.rstrip(b" ") if padded else value).decode("utf-8"))
     return tuple(texts)
 
 

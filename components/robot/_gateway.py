@@ -24,7 +24,7 @@ from components.contracts import (
     EnrolmentRequest,
     Frozen,
     GatewayProblem,
-    Sha256,
+    PublicKey,
     UploadAnswer,
     UploadCompletion,
     UploadRequest,
@@ -55,7 +55,7 @@ class GatewayPin(Frozen):
 
     robot: str
     url: str
-    receipt_keys: tuple[Sha256, ...]
+    receipt_keys: tuple[PublicKey, ...]
 
 
 class Gateway:

@@ -80,16 +80,19 @@ class Uploader:
         self._rules = rules or read_rules(spool.folder)
         self._power = power or (lambda: read_power(spool.folder))
         limit = self._rules.bandwidth_kib_s
+        self._busy: str | None = None
+        """What the gateway said in this pass when it had no room for another episode."""
         self._sender = Sender(
             gateway, opened=self._note_open, hold=self._hold, bucket=TokenBucket(limit * 1024) if limit else None
         )
 
     def sync(self) -> UploadReport:
         """One pass over all finished episodes. Trouble with one does not stop the others, but three in a row end the
-        pass: then it is the platform or the network."""
+        pass: then it is the platform or the network. Where the platform is busy nothing more is sent in this pass, and
+        receipts are collected all the same."""
         report, before = UploadReport(), self._sender.bytes_sent
         pending = self.spool.pending()
-        in_a_row = 0
+        in_a_row, self._busy = 0, None
         for position, path in enumerate(pending):
             try:
                 self._settle(path, report)
@@ -98,6 +101,8 @@ class Uploader:
                 continue  # another pass was faster
             except Exception as error:  # noqa: BLE001  # one file must not stop the others, whatever is odd about it
                 in_a_row += 1
+                if isinstance(error, GatewayError) and error.code == "busy":
+                    self._busy = str(error)
                 self._note_trouble(path, error)
                 report.failed[path.stem] = f"{error}; the episode is kept"
                 out = isinstance(error, GatewayError) and error.code in _ROBOT_IS_OUT
@@ -121,7 +126,7 @@ class Uploader:
         if signed := self.known_receipt(entry.sha256, entry.size):  # killed between the proof and the deletion
             self._delete(episode, signed, report)
             return
-        if entry.state != "sent" and (reason := self._hold()):
+        if entry.state != "sent" and (reason := self._busy or self._hold()):
             report.held[path.stem] = reason
             return
         try:

@@ -6,7 +6,7 @@ a key that is also the folder of another (`a` beside `a/b`), and listings too lo
 
 from ._bytes import content_type
 from ._connect import connect, pace_of, page_url, prepare
-from ._content import fetch, fetch_file, get_document, put_document, put_once, sha256_of_file
+from ._content import expect_answers, fetch, fetch_file, get_document, put_document, put_once, sha256_of_file
 from ._folder import FolderStore
 from ._memory import memory_key, recall, remember
 from ._overlay import OverlayStore
@@ -25,6 +25,7 @@ __all__ = [
     "Wire",
     "connect",
     "content_type",
+    "expect_answers",
     "fetch",
     "fetch_file",
     "get_document",

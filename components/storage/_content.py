@@ -1,6 +1,7 @@
 """Objects by content: written once, checked whenever they are read."""
 
 import hashlib
+import uuid
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,3 +67,17 @@ def put_document(store: ObjectStore, bucket: str, prefix: str, document: Frozen)
 def get_document(store: ObjectStore, ref: ObjectRef, kind: type[T]) -> T:
     """Read a document back as `kind`."""
     return kind.parse(fetch(store, ref), source=ref.uri)
+
+
+def expect_answers(store: ObjectStore) -> None:
+    """Make sure that the store takes and gives back a small object: then an object that fails, fails alone.
+
+    Raises:
+        StorageError: it does not.
+    """
+    key, data = f"probe/{uuid.uuid4().hex}", b"probe"
+    store.put("quarantine", key, data)
+    found = store.get("quarantine", key)
+    store.remove("quarantine", key)
+    if found != data:
+        raise IntegrityError(f"s3://quarantine/{key}: expected the {len(data)} bytes just written, found others")

@@ -13,7 +13,7 @@ from components.contracts import ObjectRef
 from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, StorageError
 
 from ._content import sha256_of_file
-from ._protocol import ObjectInfo, uri_of
+from ._protocol import ObjectInfo, listed, uri_of
 
 
 class FolderStore:
@@ -77,9 +77,7 @@ class FolderStore:
             return None
         if not S_ISREG(status.st_mode):
             return None
-        return ObjectInfo(
-            bucket=bucket, key=key, size=status.st_size, modified_at=datetime.fromtimestamp(status.st_mtime, UTC)
-        )
+        return listed(bucket, key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         base = self.root / bucket

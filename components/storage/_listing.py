@@ -1,13 +1,12 @@
 """Listings of buckets: each page an S3 listing of that bucket and prefix, or the whole is tried again."""
 
-from datetime import datetime
 from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element
 
 import urllib3
 
 from ._answers import NotS3Error, entries_of, parse, text_of
-from ._protocol import ObjectInfo
+from ._protocol import ObjectInfo, listed
 from ._requests import Requests
 
 _ROOT = "ListBucketResult"
@@ -36,17 +35,13 @@ def list_objects(requests: Requests, bucket: str, prefix: str) -> list[ObjectInf
 def _objects(page: Element, bucket: str, prefix: str) -> list[ObjectInfo]:
     encoded = text_of(page, "EncodingType") == "url"
     try:
-        found = [
-            ObjectInfo(
-                bucket=bucket,
-                key=unquote_plus(entry["Key"]) if encoded else entry["Key"],
-                size=int(entry["Size"]),
-                modified_at=datetime.fromisoformat(entry["LastModified"]),
-            )
+        entries = [
+            (unquote_plus(entry["Key"]) if encoded else entry["Key"], entry["Size"], entry["LastModified"])
             for entry in entries_of(page, "Contents")
         ]
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         raise NotS3Error(f"expected objects with Key, Size and LastModified ({error})") from None
+    found = [info for entry in entries if (info := listed(bucket, *entry))]
     if strange := next((info.key for info in found if not info.key.startswith(prefix)), None):
         raise NotS3Error(f"expected keys under {prefix!r}, got {strange[:80]!r}")
     return [info for info in found if not info.key.endswith("/")]

@@ -3,8 +3,8 @@
 import hashlib
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import BinaryIO
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO, NamedTuple
 
 import tenacity
 import urllib3
@@ -15,6 +15,14 @@ from components.contracts.errors import AlreadyExistsError, BrokenUploadError, O
 from ._answers import NotS3Error, check_md5, entries_of, etag_of, parse, text_of
 from ._bytes import Slice, content_type, digests_of
 from ._requests import LostAnswerError, Requests
+
+
+class OpenUpload(NamedTuple):
+    """A multipart upload that is neither completed nor abandoned."""
+
+    key: str
+    upload_id: str
+    begun_at: datetime
 
 
 class Parts:
@@ -33,25 +41,32 @@ class Parts:
         return upload_id
 
     def uploads(self, bucket: str, key: str) -> list[str]:
-        found: list[tuple[str, str]] = []
-        query: dict[str, str] | None = {"uploads": "", "prefix": key}  # MinIO lists by the whole key alone
+        """Of one key, the newest last."""
+        found = [upload for upload in self._listed(bucket, key) if upload.key == key]
+        return [upload.upload_id for upload in found]
+
+    def all_uploads(self, bucket: str) -> list[OpenUpload]:
+        """Of a bucket, the newest last. Without a prefix: MinIO knows no other than a whole key."""
+        return self._listed(bucket, "")
+
+    def _listed(self, bucket: str, prefix: str) -> list[OpenUpload]:
+        found: list[OpenUpload] = []
+        query: dict[str, str] | None = {"uploads": "", "prefix": prefix}
         while query is not None:
             root = "ListMultipartUploadsResult"
             answer = parse(self._requests.send("GET", bucket, None, query=query, root=root).data, root)
             found += [
-                (upload.get("Initiated", ""), upload["UploadId"])
+                OpenUpload(upload["Key"], upload["UploadId"], _moment(upload.get("Initiated", "")))
                 for upload in entries_of(answer, "Upload")
-                if upload.get("Key") == key and upload.get("UploadId")
+                if upload.get("Key") and upload.get("UploadId")
             ]
-            query = None
-            if text_of(answer, "IsTruncated") == "true" and text_of(answer, "NextKeyMarker") <= key:
-                query = {
-                    "uploads": "",
-                    "prefix": key,
-                    "key-marker": text_of(answer, "NextKeyMarker"),
-                    "upload-id-marker": text_of(answer, "NextUploadIdMarker"),
-                }
-        return [upload_id for _, upload_id in sorted(found)]
+            marker = text_of(answer, "NextKeyMarker"), text_of(answer, "NextUploadIdMarker")
+            more = text_of(answer, "IsTruncated") == "true" and any(marker)
+            if more and (not prefix or marker[0] <= prefix):
+                query = {"uploads": "", "prefix": prefix, "key-marker": marker[0], "upload-id-marker": marker[1]}
+            else:
+                query = None
+        return sorted(found, key=lambda upload: (upload.begun_at, upload.upload_id))
 
     def list(self, bucket: str, key: str, upload_id: str) -> list[UploadedPart]:
         newest: dict[int, tuple[str, UploadedPart]] = {}  # SeaweedFS keeps and lists every sending of a part
@@ -66,9 +81,23 @@ class Parts:
             marker = text_of(answer, "NextPartNumberMarker") if text_of(answer, "IsTruncated") == "true" else None
         return [newest[number][1] for number in sorted(newest)]
 
-    def link(self, bucket: str, key: str, upload_id: str, number: int, *, expires: timedelta) -> str:
+    def newest_part(self, bucket: str, upload: OpenUpload) -> datetime:
+        """When the upload's last part came; when it was begun, where none did."""
+        newest, marker = upload.begun_at, "0"
+        while marker:
+            query = {"uploadId": upload.upload_id, "part-number-marker": marker}
+            root = "ListPartsResult"
+            answer = parse(self._requests.send("GET", bucket, upload.key, query=query, root=root).data, root)
+            for entry in entries_of(answer, "Part"):
+                newest = max(newest, _moment(entry.get("LastModified", "")))
+            marker = text_of(answer, "NextPartNumberMarker") if text_of(answer, "IsTruncated") == "true" else ""
+        return newest
+
+    def link(
+        self, bucket: str, key: str, upload_id: str, number: int, *, expires: timedelta, size: int | None = None
+    ) -> str:
         query = {"partNumber": str(number), "uploadId": upload_id}
-        return self._requests.url("PUT", bucket, key, query=query, expires=expires)
+        return self._requests.url("PUT", bucket, key, query=query, expires=expires, length=size)
 
     def complete(
         self, bucket: str, key: str, upload_id: str, parts: Sequence[UploadedPart], *, if_absent: bool
@@ -164,3 +193,12 @@ def _etag_of(parts: Sequence[UploadedPart]) -> str:
     except ValueError:
         return ""
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _moment(text: str) -> datetime:
+    """Of a server's words; one that says none is taken to have begun at once."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.now(UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,13 +1,17 @@
 """What Drover asks of an object store. Two things implement it: an S3 server, and a folder for tests."""
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import ValidationError
+
 from components.contracts import Frozen, ObjectRef
 from components.contracts.errors import StorageError
 
+_LOG = logging.getLogger(__name__)
 BUCKETS = ("inbox", "episodes", "quarantine", "receipts", "datasets", "models", "releases", "reports")
 """`inbox` and `reports`: robots write. `receipts` and `releases`: robots read. The rest: the platform's alone."""
 
@@ -30,6 +34,17 @@ class ObjectInfo(Frozen):
     key: str
     size: int
     modified_at: datetime
+
+
+def listed(bucket: str, key: str, size: int | str, modified_at: datetime | str) -> ObjectInfo | None:
+    """One object of a listing. One whose name or date means nothing here is left out, and the log says so: it must not
+    end the listing of all others."""
+    try:
+        return ObjectInfo.model_validate({"bucket": bucket, "key": key, "size": size, "modified_at": modified_at})
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"]
+        _LOG.error("ALARM store: an object of %s is left out, its listing is damaged (%s): %a", bucket, fault, key)
+        return None
 
 
 class ObjectStore(Protocol):

@@ -17,6 +17,7 @@ from components.contracts.errors import AlreadyExistsError, BrokenUploadError, O
 from ._answers import NotS3Error, S3Wire, etag_of, length_of, modified_at, parse, problem_of
 from ._bytes import Slice
 from ._calls import Calls, ForbiddenError
+from ._presign import presigned
 from ._protocol import uri_of
 from ._wire import Pace, read_bounded
 
@@ -79,8 +80,9 @@ class Requests:
         *,
         query: dict[str, str] | None = None,
         expires: timedelta = timedelta(minutes=15),
+        length: int | None = None,
     ) -> str:
-        """Of one request, signed. Without a key it is the bucket's.
+        """Of one request, signed. Without a key it is the bucket's. With `length` it takes a body of as many bytes.
 
         Raises:
             StorageError: no name for an object, or a life beyond `LINK_DAYS`.
@@ -94,6 +96,16 @@ class Requests:
             )
         except ValueError as error:
             raise StorageError(f"{uri} is no name for an object: {error}") from None
+        if length is not None:
+            return presigned(
+                method,
+                plain,
+                key=self._credentials.access_key,
+                secret=self._credentials.secret_key,
+                region=self._region,
+                expires=expires,
+                headers={"content-length": str(length)},
+            )
         signed: SplitResult = presign_v4(
             method=method,
             url=plain,

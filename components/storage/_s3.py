@@ -4,7 +4,8 @@ import builtins
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import urllib3
@@ -17,7 +18,7 @@ from ._answers import NotS3Error, check_md5, etag_of, length_of
 from ._bytes import Digests, Download, Slice, content_type, digests_of
 from ._calls import PATIENCE_S, Calls
 from ._listing import list_objects
-from ._parts import Parts
+from ._parts import OpenUpload, Parts
 from ._protocol import ObjectInfo, uri_of
 from ._requests import LostAnswerError, Requests
 from ._wire import Pace, read_bounded
@@ -233,16 +234,38 @@ class S3Store:
         """
         return self._parts.list(bucket, key, upload_id)
 
-    def part_link(self, bucket: str, key: str, upload_id: str, number: int, *, expires: timedelta) -> str:
+    def all_open_uploads(self, bucket: str) -> builtins.list[OpenUpload]:
+        """Every upload of the bucket that is neither completed nor abandoned, the newest last."""
+        return self._parts.all_uploads(bucket)
+
+    def part_link(
+        self, bucket: str, key: str, upload_id: str, number: int, *, expires: timedelta, size: int | None = None
+    ) -> str:
         """A URL that takes a PUT of this part from anyone until it expires. Nothing is sent.
 
-        The link limits neither size nor content: the sender's Content-MD5 guards the way, and whoever completes the
-        upload compares sizes.
+        With `size` it takes a body of as many bytes, as often as it is sent: the length is part of the signature.
+        It does not limit content: the sender's Content-MD5 guards the way.
 
         Raises:
             StorageError: a life outside 1 s to 7 days.
         """
-        return self._parts.link(bucket, key, upload_id, number, expires=expires)
+        return self._parts.link(bucket, key, upload_id, number, expires=expires, size=size)
+
+    def abandon_older_than(self, bucket: str, age: timedelta) -> builtins.list[OpenUpload]:
+        """Drop the uploads to which no part came for that long. One that vanishes or fails meanwhile is left alone.
+
+        Returns:
+            Those that were dropped.
+        """
+        before, dropped = datetime.now(UTC) - age, []
+        for upload in self._parts.all_uploads(bucket):
+            if upload.begun_at > before:
+                continue
+            with suppress(StorageError):
+                if self._parts.newest_part(bucket, upload) <= before:
+                    self._parts.abandon(bucket, upload.key, upload.upload_id)
+                    dropped.append(upload)
+        return dropped
 
     def complete_parts(
         self, bucket: str, key: str, upload_id: str, parts: Sequence[UploadedPart], *, if_absent: bool

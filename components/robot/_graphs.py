@@ -45,8 +45,11 @@ def open_graph(
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile / name)
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed from the bytes
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=[provider])
+        with tempfile.TemporaryDirectory(prefix="drover-empty-") as empty:  # files that a graph names are not there
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+            session = onnxruntime.InferenceSession(data, options, providers=[provider])
     except Exception as error:  # noqa: BLE001  onnxruntime's errors share no base below Exception
         raise PackageError(f"{name} cannot be loaded by onnxruntime {onnxruntime.__version__}: {error}") from None
     ran = session.get_providers()

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from components.contracts import PackageManifest
 from components.contracts.errors import InvalidDocumentError, PackageError
 
+from ._onnx import check_onnx
+
 MANIFEST = "manifest.json"
 ENCODE = "encode.onnx"
 STEP = "step.onnx"
@@ -25,8 +27,6 @@ _STARTS = {".onnx": b"\x08", ".safetensors": b"", ".jpg": b"\xff\xd8\xff", ".jso
 """Allowed suffixes and how such files begin: data formats only, none that can carry code."""
 _CODE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"\x7fELF")
 """Pickles, zip archives (torch.save) and programs."""
-_EXTERNAL_DATA = b"\x0a\x08location\x12"
-"""How ONNX names another file to read weights from (StringStringEntryProto with the key `location`)."""
 
 
 class VerifiedPackage(NamedTuple):
@@ -65,7 +65,8 @@ def read_verified(folder: Path, manifest: PackageManifest, name: str) -> bytes:
     """Read one listed file; what is returned is what was checked, so that nothing can change in between.
 
     Raises:
-        PackageError: not listed, not the listed size or SHA-256, or not what its suffix says.
+        PackageError: not listed, not the listed size or SHA-256, not what its suffix says, or a graph that reaches
+            outside of itself.
     """
     if name not in manifest.files:
         raise PackageError(f"{folder}: expected {name} in the package, the manifest lists {sorted(manifest.files)}")
@@ -77,8 +78,8 @@ def read_verified(folder: Path, manifest: PackageManifest, name: str) -> bytes:
         raise PackageError(f"{folder / name}: expected SHA-256 {manifest.files[name]}, found {found}: it was altered")
     if not data.startswith(_STARTS[Path(name).suffix]) or data.startswith(_CODE_STARTS):
         raise PackageError(f"{folder / name}: expected a {Path(name).suffix} file, found {data[:4].hex()}...: refused")
-    if name.endswith(".onnx") and _EXTERNAL_DATA in data:
-        raise PackageError(f"{folder / name}: expected all weights inside, it reads them from another file: refused")
+    if name.endswith(".onnx"):
+        check_onnx(str(folder / name), data)
     return data
 
 

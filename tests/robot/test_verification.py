@@ -131,12 +131,19 @@ def test_graph_that_reads_another_file_is_refused(folder):
     tensor.external_data.add(key="location", value="../../../../etc/passwd")
     change(folder, files={"encode.onnx": model.SerializeToString()})
 
-    with pytest.raises(PackageError, match="reads them from another file"):
+    with pytest.raises(PackageError, match="reads a tensor from another file"):
         Runtime(folder)
 
 
-def test_graph_that_onnxruntime_cannot_parse_is_refused(folder):
+def test_noise_instead_of_a_graph_is_refused(folder):
     change(folder, files={"encode.onnx": b"\x08" + os.urandom(500)})
+
+    with pytest.raises(PackageError, match=r"encode\.onnx: expected a plain ONNX model"):
+        Runtime(folder)
+
+
+def test_graph_that_onnxruntime_cannot_load_is_refused(folder):
+    change(folder, files={"encode.onnx": b"\x08\x0a"})
 
     with pytest.raises(PackageError, match="cannot be loaded by onnxruntime"):
         Runtime(folder)

@@ -1,7 +1,8 @@
 """The upload gateway as a process: `python -m infra.gateway PORT [HOST]`.
 
 Speaks plain HTTP: on one machine over loopback, beyond it behind a proxy that ends TLS. Several may run side by side;
-they share nothing but the store.
+they share nothing but the store. Requests that name another host than the settings list, and those that a page in a
+browser makes, are refused: robots are no browsers.
 
 What is not covered: floods by strangers. Connections that ask for nothing are closed, requests at once are bounded;
 beyond that it is the proxy that knows whom to shut out.
@@ -10,15 +11,17 @@ beyond that it is the proxy that knows whom to shut out.
 import asyncio
 import logging
 import sys
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from components.contracts import Settings
+from components.contracts import GatewayProblem, Settings
 from components.ingest import GatewayLimits, UploadLimits, gateway_app
 from components.storage import connect
+from components.web import LOOPBACK_HOSTS, App, SameOrigin
 
 from ._ingest_start import IngestStart
 
@@ -52,6 +55,23 @@ class HastyProtocol(H11Protocol):
         self._tick = self.loop.call_later(self.headers_s, self._look)
 
 
+def guarded(app: App, settings: Settings) -> SameOrigin:
+    """The gateway's application behind the guard of every server; what that refuses is a GatewayProblem too."""
+
+    def problem(status: int, message: str) -> tuple[str, bytes]:
+        code: Literal["malformed", "unauthenticated"] = "malformed" if status == 421 else "unauthenticated"
+        refusal = GatewayProblem(code=code, message=message, now=datetime.now(UTC))
+        return "application/json", refusal.canonical_json()
+
+    named = urlsplit(settings.gateway_url or "").hostname
+    return SameOrigin(
+        app,
+        {*LOOPBACK_HOSTS, *settings.gateway_hosts, *([named] if named else [])},
+        advice="use a name of the gateway's that its operator has listed in DROVER_GATEWAY_HOSTS",
+        problem=problem,
+    )
+
+
 def main(port: int, host: str = "127.0.0.1") -> None:
     """Serve until a signal. Another host than loopback is for containers, whose ports are published on loopback.
 
@@ -65,7 +85,7 @@ def main(port: int, host: str = "127.0.0.1") -> None:
             "s3_secure": settings.s3_secure if settings.robot_s3_secure is None else settings.robot_s3_secure,
         }
     )
-    start = IngestStart(settings.prefect_api_url)
+    start = IngestStart(settings.prefect_api_url, auth=settings.prefect_auth)
     start.tell()  # an earlier gateway may have ended before it could
     app = gateway_app(
         connect(settings, identity="gateway", patience=_PATIENCE_S),
@@ -75,7 +95,7 @@ def main(port: int, host: str = "127.0.0.1") -> None:
     )
     try:
         uvicorn.run(
-            app,
+            guarded(app, settings),
             host=host,
             port=port,
             log_level="warning",

@@ -46,7 +46,7 @@ def coverage(
         cell = ", ".join(part for part in item.cell if part)
         console.print(f"record next: {cell}: {item.missing} more ({item.found} of {item.wanted})")
     page = checks.keep_coverage(store, found)
-    console.print(f"heat map: {storage.page_url(settings, store, page.key)}", soft_wrap=True)
+    console.print(f"heat map: {storage.page_url(settings, store, page.key, sign_in=True)}", soft_wrap=True)
 
 
 def _tables(found: "Coverage") -> list[Table]:

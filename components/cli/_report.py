@@ -44,7 +44,9 @@ def report(
     _show(found, evaluation.judge(found))
     if save is not None:
         _save(store, found, save)
-    console.print(f"page: {storage.page_url(settings, store, found.page_key)}", soft_wrap=True, highlight=False)
+    console.print(
+        f"page: {storage.page_url(settings, store, found.page_key, sign_in=True)}", soft_wrap=True, highlight=False
+    )
 
 
 def _show(found: EvaluationReport, verdict: "Verdict") -> None:

@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .errors import StackError
 
@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     """None: as `s3_secure`."""
     gateway_url: str | None = None
     """Where robots enrol and ask for uploads."""
+    gateway_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further names or addresses that robots know the gateway by, without ports; a list with commas in the environment.
+    Requests for any other name than these, loopback's and that of `gateway_url` are refused."""
     gateway_s3_key: str | None = None
     """The upload gateway's own identity: opens and completes uploads in the inbox, reads receipts, enrols robots."""
     gateway_s3_secret: SecretStr | None = None
@@ -69,11 +72,17 @@ class Settings(BaseSettings):
     ray_token_file: Path | None = None
     """Holds the token that this Ray asks for."""
     prefect_api_url: str | None = None
+    prefect_auth: SecretStr | None = None
+    """Prefect's auth string, `user:password`: whoever has it runs code as who runs the worker."""
     ray_dashboard_url: str | None = None
     serving_url: str | None = None
     """The Bento of the promoted policy."""
+    serving_token: SecretStr | None = None
+    """The Bento's bearer token."""
     pages_url: str | None = None
     """The stack's page server: reports as a browser reads them."""
+    pages_token: SecretStr | None = None
+    """The page server's password; in links that a command prints, never in one that is kept."""
     s3_port: int | None = None
     """Ports of the embedded stack; None: a free one, the same as last time where possible."""
     prefect_port: int | None = None
@@ -81,6 +90,11 @@ class Settings(BaseSettings):
     serving_port: int | None = None
     pages_port: int | None = None
     gateway_port: int | None = None
+
+    @field_validator("gateway_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(

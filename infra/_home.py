@@ -61,7 +61,9 @@ def prepare_home(home: Path, *, min_free: int = MIN_FREE_BYTES) -> None:
             )
         if not version.exists():
             write_private(version, LAYOUT + "\n")
-        (home / "logs").mkdir(exist_ok=True)
+        for folder in ("logs", "prefect", "serving"):
+            (home / folder).mkdir(exist_ok=True)
+            (home / folder).chmod(0o700)
     except OSError as error:
         raise StackError(
             f"expected to be able to write to {home}: {error.strerror or error}. Mend it, or set DROVER_HOME elsewhere"
@@ -84,7 +86,7 @@ def write_private(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def lock(home: Path) -> Iterator[bool]:
     """Hold the stack's lock; yields False if another process has it. The kernel frees it however its holder ends."""
-    with (home / "lock").open("a") as file:
+    with os.fdopen(os.open(home / "lock", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -11,6 +11,9 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import httpx
+from pydantic import SecretStr
+
+from ._prefect import basic_auth
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +32,13 @@ class IngestStart(threading.Thread):
 
     Args:
         api: Prefect's, e.g. http://127.0.0.1:4200/api; None: there is none, and nothing is asked for.
+        auth: Prefect's auth string, `user:password`; None: it asks for none.
         gap_s: at least as long between two events.
     """
 
-    def __init__(self, api: str | None, *, gap_s: float = _GAP_S) -> None:
+    def __init__(self, api: str | None, *, auth: SecretStr | None = None, gap_s: float = _GAP_S) -> None:
         super().__init__(name="ingest-start", daemon=True)
-        self._api, self._gap_s = api, gap_s
+        self._api, self._auth, self._gap_s = api, basic_auth(auth), gap_s
         self._wanted, self._ending = threading.Event(), threading.Event()
         if api:
             self.start()
@@ -52,7 +56,7 @@ class IngestStart(threading.Thread):
 
     def run(self) -> None:
         failures = 0
-        with httpx.Client(base_url=str(self._api), timeout=5.0) as prefect:
+        with httpx.Client(base_url=str(self._api), auth=self._auth, timeout=5.0) as prefect:
             while True:
                 self._wanted.wait()
                 if self._ending.is_set():

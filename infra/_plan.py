@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from components.contracts import Settings
 from components.ingest import publish_receipt_key, receipt_key
 from components.storage import S3Store, connect, prepare
@@ -31,6 +33,8 @@ def running_settings(settings: Settings, ports: dict[str, int], *, external: boo
         "pages_url": f"{LOOPBACK}:{ports['pages']}",
         "gateway_url": f"{LOOPBACK}:{ports['gateway']}",
     }
+    tokens = _identities.tokens(settings.home)
+    added |= {"prefect_auth": tokens.prefect, "pages_token": tokens.pages, "serving_token": tokens.serving}
     if not external:
         known = _identities.identities(settings.home)
         added |= {
@@ -111,6 +115,7 @@ def _pages(settings: Settings, ports: dict[str, int], after: tuple[str, ...], ki
     elif settings.s3_secret is not None:
         env = {"DROVER_S3_ENDPOINT": str(settings.s3_endpoint), "DROVER_S3_KEY": str(settings.s3_key)}
         env |= {"DROVER_S3_SECRET": settings.s3_secret.get_secret_value()}
+    env["DROVER_PAGES_TOKEN"] = _revealed(settings.pages_token)
     return Part(
         name="pages",
         where=str(settings.pages_url),
@@ -122,20 +127,22 @@ def _pages(settings: Settings, ports: dict[str, int], after: tuple[str, ...], ki
 
 
 def _gateway(settings: Settings, ports: dict[str, int], after: tuple[str, ...]) -> Part:
-    secret = settings.gateway_s3_secret
     env = {
         "DROVER_S3_ENDPOINT": settings.s3_endpoint,
         "DROVER_S3_REGION": settings.s3_region,
         "DROVER_S3_SECURE": str(settings.s3_secure).lower(),
         "DROVER_GATEWAY_S3_KEY": settings.gateway_s3_key,
-        "DROVER_GATEWAY_S3_SECRET": secret.get_secret_value() if secret else None,
+        "DROVER_GATEWAY_S3_SECRET": _revealed(settings.gateway_s3_secret),
+        "DROVER_GATEWAY_URL": settings.gateway_url,
+        "DROVER_GATEWAY_HOSTS": ",".join(settings.gateway_hosts),
         "DROVER_PREFECT_API_URL": settings.prefect_api_url,
+        "DROVER_PREFECT_AUTH": _revealed(settings.prefect_auth),
     }
     return Part(
         name="gateway",
         where=str(settings.gateway_url),
         command=lambda: ([sys.executable, "-m", "infra.gateway", str(ports["gateway"])], settings.home),
-        env=OFF | {name: value for name, value in env.items() if value is not None},
+        env=OFF | {name: value for name, value in env.items() if value},
         healthy=lambda: answers(f"{settings.gateway_url}/healthz"),
         after=after,
     )
@@ -143,17 +150,25 @@ def _gateway(settings: Settings, ports: dict[str, int], after: tuple[str, ...]) 
 
 def _serving(settings: Settings, ports: dict[str, int]) -> Part:
     link = settings.home / PACKAGE
-    link.parent.mkdir(exist_ok=True)
     options = ["--host", "127.0.0.1", "--port", str(ports["serving"]), "--api-workers", "1"]
     return Part(
         name="serving",
         where=str(settings.serving_url),
         command=lambda: ([_beside_python("bentoml"), "serve", SERVICE, *options], settings.home),
-        env=OFF | {"BENTOML_HOME": str(settings.home / "bentoml"), "DROVER_PACKAGE": str(link)},
+        env=OFF
+        | {
+            "BENTOML_HOME": str(settings.home / "bentoml"),
+            "DROVER_PACKAGE": str(link),
+            "DROVER_SERVING_TOKEN": _revealed(settings.serving_token),
+        },
         healthy=lambda: answers(f"{settings.serving_url}/livez"),
         wanted=link.exists,  # the Bento itself notices when it is switched, and keeps the old one if the new is bad
         without="for a promoted policy",
     )
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
 
 
 def _beside_python(tool: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from components.contracts import Settings
 
@@ -20,31 +21,53 @@ log = logging.getLogger(__name__)
 POOL = "drover"
 
 
+def basic_auth(auth_string: SecretStr | None) -> httpx.BasicAuth | None:
+    """Prefect's auth string, `user:password`, as httpx sends it."""
+    if auth_string is None:
+        return None
+    user, _, password = auth_string.get_secret_value().partition(":")
+    return httpx.BasicAuth(user, password)
+
+
+def client_environment(settings: Settings) -> dict[str, str]:
+    """What Prefect's clients need to reach the stack's server: its address and its credential."""
+    found = {"PREFECT_API_URL": settings.prefect_api_url or ""}
+    if settings.prefect_auth is not None:
+        found["PREFECT_API_AUTH_STRING"] = settings.prefect_auth.get_secret_value()
+    return found
+
+
 def _prefect_env(settings: Settings) -> dict[str, str]:
     home = settings.home / "prefect"
-    return OFF | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
-        "PREFECT_API_URL": str(settings.prefect_api_url),
-        "PREFECT_CLI_PROMPT": "false",
-        "PREFECT_LOGGING_MARKUP": "false",  # log lines hold what robots wrote
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
-    }
+    return (
+        OFF
+        | client_environment(settings)
+        | {
+            "PREFECT_HOME": str(home),
+            "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+            "PREFECT_CLI_PROMPT": "false",
+            "PREFECT_LOGGING_MARKUP": "false",  # log lines hold what robots wrote
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+        }
+    )
 
 
 def prefect_part(settings: Settings, ports: dict[str, int]) -> Part:
     origin = f"{LOOPBACK}:{ports['prefect']}"
-    (settings.home / "prefect").mkdir(exist_ok=True)
-    arguments = ["server", "start", "--host", "127.0.0.1", "--port", str(ports["prefect"]), "--workers", "1"]
+    assert settings.prefect_auth is not None, "the stack's settings hold Prefect's credential"
     return Part(
         name="prefect",
         where=origin,
-        command=lambda: ([sys.executable, "-m", "prefect", *arguments], settings.home / "prefect"),
+        command=lambda: (
+            [sys.executable, "-m", "infra.prefect_server", str(ports["prefect"])],
+            settings.home / "prefect",
+        ),
         env=_prefect_env(settings)
         | {
+            "PREFECT_SERVER_API_AUTH_STRING": settings.prefect_auth.get_secret_value(),
             "PREFECT_UI_API_URL": f"{origin}/api",
-            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,  # other pages in the user's browser may not start flows
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_SERVER_DOCS_VIEW_ENABLED": "false",
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",  # a run behind another one starts soon
@@ -61,16 +84,16 @@ def worker_part(settings: Settings) -> Part:
         where=f"work pool `{POOL}`",
         command=lambda: ([sys.executable, "-m", "prefect", *arguments], folder),
         env=_prefect_env(settings) | {"PREFECT_WORKER_QUERY_SECONDS": "2"},
-        healthy=lambda: _worker_is_known(str(settings.prefect_api_url)),
+        healthy=lambda: _worker_is_known(str(settings.prefect_api_url), basic_auth(settings.prefect_auth)),
         prepare=lambda: register_deployments(settings),
         after=("prefect",),
         patience=600.0,  # another one would end the flows that it runs
     )
 
 
-def _worker_is_known(api: str) -> bool:
+def _worker_is_known(api: str, auth: httpx.BasicAuth | None) -> bool:
     try:
-        answer = httpx.post(f"{api}/work_pools/{POOL}/workers/filter", json={}, timeout=10.0)
+        answer = httpx.post(f"{api}/work_pools/{POOL}/workers/filter", json={}, auth=auth, timeout=10.0)
         return answer.status_code == 200 and any(worker["status"] == "ONLINE" for worker in answer.json())
     except (httpx.HTTPError, ValueError):
         return False

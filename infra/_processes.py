@@ -21,6 +21,8 @@ SUPERVISOR = "supervisor"
 _FOREIGN = ("AWS_", "WEED_", "MINIO_", "PREFECT_", "RAY_", "BENTOML_")
 """Settings of the user's for other servers than ours; weed would even make an administrator of AWS_ACCESS_KEY_ID."""
 _LOG_BYTES = 16 * 2**20
+PRIVATE = 0o077
+"""The umask of every process of the stack: what they write is for its owner alone."""
 
 
 def environment(home: Path, part: str, extra: dict[str, str]) -> dict[str, str]:
@@ -33,7 +35,14 @@ def start(command: list[str], *, cwd: Path, env: dict[str, str], log: Path) -> s
     """In a session of its own, so that a Ctrl-C in the terminal reaches the supervisor alone."""
     with open_log(log) as output:
         return subprocess.Popen(
-            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            umask=PRIVATE,
         )
 
 
@@ -41,7 +50,7 @@ def open_log(path: Path) -> IO[bytes]:
     """To append to; a long one becomes `<name>.1` first."""
     if path.exists() and path.stat().st_size > _LOG_BYTES:
         path.replace(path.with_name(path.name + ".1"))
-    return path.open("ab")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 def marked(home: Path, part: str | None = None) -> Iterator[psutil.Process]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pydantic import SecretStr
+
 from components.contracts import Settings
 from components.contracts.errors import DroverError, StackError
 from components.contracts.settings import STACK_FILE
@@ -187,10 +189,9 @@ def write_stack_file(settings: Settings, kind: str) -> None:
     """For everyone else's `Settings`: where things are, and the keys to them."""
     fields = settings.model_dump(mode="json", exclude={"home"}, exclude_none=True)
     fields = {name: value for name, value in fields.items() if not name.endswith("_port")}
-    for name in ("s3_secret", "robot_s3_secret", "gateway_s3_secret"):
-        secret = getattr(settings, name)
-        if secret is not None:
-            fields[name] = secret.get_secret_value()
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            fields[name] = value.get_secret_value()
     document = {
         "version": _home.LAYOUT,
         "store": kind,

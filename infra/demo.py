@@ -19,13 +19,14 @@ import httpx
 
 from components.contracts import IngestSummary, RolloutState, RunSummary, Settings
 from components.contracts.errors import DroverError, ObjectNotFoundError
-from components.storage import ObjectStore, connect, prepare
+from components.storage import ObjectStore, connect, prepare, sign_in_url
 from components.terminal import Console
 
 from . import _meter, local
 from ._demo_result import DemoResult
 from ._demo_table import show
 from ._demo_tally import Findings, tally
+from ._prefect import client_environment
 from ._telemetry import OFF
 from .bar import bar
 
@@ -77,8 +78,18 @@ def run_demo(*, robots: int, episodes: int, console: Console) -> DemoResult:
     result = tally(
         settings, store, findings, timings=stages.timings, wall_s=time.monotonic() - started, peak_mib=meter.peak_mib
     )
-    show(result, console)
+    show(result.model_copy(update={"links": _signed_in(settings, result.links)}), console)
+    console.print("Prefect and the Bento ask for what `drover status --secrets` prints.", style="dim")
     return result
+
+
+def _signed_in(settings: Settings, links: dict[str, str]) -> dict[str, str]:
+    """The links as they are printed: the page server's sign a browser in, which one that is kept must not."""
+    pages = f"{settings.pages_url}/"
+    return {
+        name: sign_in_url(settings, url.removeprefix(pages)) if url.startswith(pages) else url
+        for name, url in links.items()
+    }
 
 
 class Stages:
@@ -165,7 +176,7 @@ def _environment() -> dict[str, str]:
         **os.environ,
         **OFF,
         "DROVER_HOME": str(settings.home),
-        "PREFECT_API_URL": settings.prefect_api_url or "",
+        **client_environment(settings),
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_MARKUP": "false",
     }
@@ -198,16 +209,18 @@ def _measure_endpoint(settings: Settings, store: ObjectStore) -> tuple[float, fl
     if incumbent is None or settings.serving_url is None:
         return None
     folder = packaging.serve_package(store, incumbent.package, settings.home, release=incumbent.release.name)
-    _wait_for(lambda: _serves(settings.serving_url or "", incumbent.package.sha256), _SERVING_S, "the Bento")
+    token = settings.serving_token.get_secret_value() if settings.serving_token else ""
+    _wait_for(lambda: _serves(settings.serving_url or "", token, incumbent.package.sha256), _SERVING_S, "the Bento")
     jpegs, instruction = packaging.golden_request(folder)
-    latency = packaging.measure_endpoint(settings.serving_url, jpegs, instruction, n=100)
+    latency = packaging.measure_endpoint(settings.serving_url, jpegs, instruction, n=100, token=token)
     return latency.p50_ms, latency.p95_ms, latency.n
 
 
-def _serves(url: str, package: str) -> bool:
+def _serves(url: str, token: str, package: str) -> bool:
     """Whether the Bento answers, and with this package."""
     try:
-        answer = httpx.get(f"{url}/policy", timeout=5, trust_env=False)
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx.get(f"{url}/policy", headers=headers, timeout=5, trust_env=False)
         return answer.status_code == httpx.codes.OK and bool(answer.json()["package"] == package)
     except httpx.HTTPError:
         return False

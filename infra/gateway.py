@@ -1,7 +1,8 @@
 """The upload gateway as a process: `python -m infra.gateway PORT [HOST]`.
 
 Speaks plain HTTP: on one machine over loopback, beyond it behind a proxy that ends TLS. Several may run side by side;
-they share nothing but the store.
+they share nothing but the store. Requests that name another host than the settings list, and those that a page in a
+browser makes, are refused: robots are no browsers.
 
 What is not covered: floods by strangers from many addresses. Connections that ask for nothing are closed; connections
 and unfinished bodies are bounded for each address, so that one address shuts nobody else out. Behind a proxy all come
@@ -13,15 +14,17 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from components.contracts import Settings, plain_logs
+from components.contracts import GatewayProblem, Settings, plain_logs
 from components.ingest import GatewayLimits, UploadLimits, gateway_app
 from components.storage import connect
+from components.web import LOOPBACK_HOSTS, App, SameOrigin
 
 from ._ingest_start import IngestStart
 
@@ -39,7 +42,7 @@ class HastyProtocol(H11Protocol):
     per_address = _CONNECTIONS_PER_ADDRESS
     proxies: frozenset[str] = frozenset()
     """Addresses whose connections are not counted."""
-    open_by_address: Counter[str] = Counter()
+    open_by_address: ClassVar[Counter[str]] = Counter()
     """Of this process. The loop's thread alone counts."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -68,6 +71,23 @@ class HastyProtocol(H11Protocol):
         self._tick = self.loop.call_later(self.headers_s, self._look)
 
 
+def guarded(app: App, settings: Settings) -> SameOrigin:
+    """The gateway's application behind the guard of every server; what that refuses is a GatewayProblem too."""
+
+    def problem(status: int, message: str) -> tuple[str, bytes]:
+        code: Literal["malformed", "unauthenticated"] = "malformed" if status == 421 else "unauthenticated"
+        refusal = GatewayProblem(code=code, message=message, now=datetime.now(UTC))
+        return "application/json", refusal.canonical_json()
+
+    named = urlsplit(settings.gateway_url or "").hostname
+    return SameOrigin(
+        app,
+        {*LOOPBACK_HOSTS, *settings.gateway_hosts, *([named] if named else [])},
+        advice="use a name of the gateway's that its operator has listed in DROVER_GATEWAY_HOSTS",
+        problem=problem,
+    )
+
+
 def main(port: int, host: str = "127.0.0.1") -> None:
     """Serve until a signal. Another host than loopback is for containers, whose ports are published on loopback.
 
@@ -81,7 +101,7 @@ def main(port: int, host: str = "127.0.0.1") -> None:
             "s3_secure": settings.s3_secure if settings.robot_s3_secure is None else settings.robot_s3_secure,
         }
     )
-    start = IngestStart(settings.prefect_api_url)
+    start = IngestStart(settings.prefect_api_url, auth=settings.prefect_auth)
     start.tell()  # an earlier gateway may have ended before it could
     app = gateway_app(
         connect(settings, identity="gateway", patience=_PATIENCE_S),
@@ -89,11 +109,10 @@ def main(port: int, host: str = "127.0.0.1") -> None:
         limits=GatewayLimits(uploads=UploadLimits(link_life=timedelta(seconds=settings.upload_link_s))),
         on_waiting=lambda _robot: start.tell(),
     )
-    proxies = [address.strip() for address in settings.gateway_proxies.split(",") if address.strip()]
-    HastyProtocol.proxies = frozenset(proxies)
+    HastyProtocol.proxies = frozenset(settings.gateway_proxies)
     try:
         uvicorn.run(
-            app,
+            guarded(app, settings),
             host=host,
             port=port,
             log_level="warning",
@@ -101,8 +120,10 @@ def main(port: int, host: str = "127.0.0.1") -> None:
             server_header=False,
             limit_concurrency=_CONNECTIONS,
             http=HastyProtocol,
-            proxy_headers=bool(proxies),  # by default uvicorn believes X-Forwarded-For of anybody on this machine
-            forwarded_allow_ips=proxies,
+            proxy_headers=bool(
+                settings.gateway_proxies
+            ),  # else uvicorn believes all of this machine
+            forwarded_allow_ips=list(settings.gateway_proxies),
             timeout_keep_alive=15,
             timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=32 * 1024,

@@ -4,6 +4,7 @@
     status(settings)   what runs, where, since when
     down(settings)     end it; nothing is left
     run(settings)      the same in the foreground, until Ctrl-C
+    environment(settings)   what a shell needs to use it, secrets included
     some_parts(settings, *names)  a context with parts of it, e.g. the store and the gateway
     store_alone(settings)   a context with the object store by itself
 
@@ -12,9 +13,11 @@ with its dashboard), `pages` (reports for a browser), `serving` (the Bento of th
 `<home>/serving/package` exists). A supervisor process watches them and starts again what dies. What they print is in
 `<home>/logs`.
 
-What is not covered: other users of this machine. Prefect, the Bento and the pages answer anyone who can reach loopback;
-the object store asks for credentials and Ray for the token in `~/.ray/auth_token`, which Ray makes readable to everyone
-who may enter that folder. No limit is set on what flows and trainings use.
+Every server asks for a credential of its own, made at the first start and kept in the home, mode 600; docs/security.md
+says port by port what it is and what it gives.
+
+What is not covered: other programs of the same user, who may read the home. No limit is set on what flows and trainings
+use.
 """
 
 import json
@@ -36,10 +39,22 @@ from components.contracts.errors import DroverError, StackError
 from components.contracts.settings import STACK_FILE
 from components.terminal import Console, PlainColumn
 
-from . import _home, _meter, _parts, _processes
+from . import _home, _meter, _parts, _prefect, _processes
 from ._supervisor import STATE_FILE, Running, some_parts, store_alone, supervise
 
-__all__ = ["PartStatus", "Running", "Store", "down", "processes", "run", "some_parts", "status", "store_alone", "up"]
+__all__ = [
+    "PartStatus",
+    "Running",
+    "Store",
+    "down",
+    "environment",
+    "processes",
+    "run",
+    "some_parts",
+    "status",
+    "store_alone",
+    "up",
+]
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +110,7 @@ def run(settings: Settings, *, store: Store = "seaweedfs") -> None:
     """
     home = _resolved(settings)
     os.environ |= {_processes.MARK: str(home), _processes.PART: _processes.SUPERVISOR}
+    os.umask(_processes.PRIVATE)
     supervise(_without_stack_file(settings, home), kind=_kind(settings, store))
 
 
@@ -140,6 +156,17 @@ def status(settings: Settings) -> list[PartStatus]:
         memory = _meter.resident_mib(families.get(row["name"], []))
         rows.append(PartStatus(**{**row, "since": _time_of(row["since"]), "memory_mib": memory}))
     return rows
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What a shell, or a flow started by hand, needs to use the running stack: its home, Prefect and its credential.
+
+    Raises:
+        StackError: no stack runs in this home.
+    """
+    if not settings.prefect_api_url:
+        raise StackError(f"expected a running stack in {settings.home}, found none: start it with `drover up`")
+    return {"DROVER_HOME": str(_resolved(settings))} | _prefect.client_environment(settings)
 
 
 def processes(settings: Settings) -> list[int]:

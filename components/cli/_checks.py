@@ -73,4 +73,4 @@ def checks_trend() -> None:
         )  # fmt: skip
     console.print(table)
     page = checks.keep_trend(store)
-    console.print(f"page: {storage.page_url(settings, store, page.key)}")
+    console.print(f"page: {storage.page_url(settings, store, page.key, sign_in=True)}")

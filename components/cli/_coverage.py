@@ -48,7 +48,7 @@ def coverage(
         cell = ", ".join(part for part in item.cell if part)
         console.print(f"record next: {cell}: {item.missing} more ({item.found} of {item.wanted})")
     page = checks.keep_coverage(store, found)
-    console.print(f"heat map: {storage.page_url(settings, store, page.key)}")
+    console.print(f"heat map: {storage.page_url(settings, store, page.key, sign_in=True)}")
 
 
 def _tables(found: "Coverage") -> list[Table]:

@@ -45,7 +45,7 @@ def report(
     _show(found, evaluation.judge(found))
     if save is not None:
         _save(store, found, save)
-    console.print(f"page: {storage.page_url(settings, store, found.page_key)}")
+    console.print(f"page: {storage.page_url(settings, store, found.page_key, sign_in=True)}")
 
 
 def _show(found: EvaluationReport, verdict: "Verdict") -> None:

@@ -1,5 +1,7 @@
 """`drover up | down | status | demo`: the stack on this machine, and the whole loop on it."""
 
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +10,7 @@ from rich.table import Table
 
 from components.contracts import Settings
 from components.contracts.errors import ConfigurationError
-from components.terminal import styled
+from components.terminal import echo, styled
 
 from ._console import console
 
@@ -40,16 +42,29 @@ def down() -> None:
 
 
 @app.command()
-def status() -> None:
-    """What runs, where, since when."""
+def status(
+    *, secrets: Annotated[bool, typer.Option("--secrets", help="Print Prefect's and the Bento's too.")] = False
+) -> None:
+    """What runs, where, since when, and how to sign in."""
     from components import promotion
     from infra import local
 
     settings = Settings()
     rows = local.status(settings)
     console.print(_stack_table(rows) if rows else "nothing is running: start it with `drover up`")
+    for name, line in _sign_in(settings, secrets=secrets) if rows else ():
+        console.print(f"{name}: {line}")
     if (promotion.keys_folder(settings) / promotion.WARNING_FILE).exists():
         console.print("releases are signed with DEMO KEYS: they prove nothing (docs/operations.md)", style="yellow")
+
+
+@app.command()
+def env() -> None:
+    """Print what a shell needs to use this stack, Prefect's credential included: eval "$(drover env)"."""
+    from infra import local
+
+    for name, value in local.environment(Settings()).items():
+        echo(f"export {name}={shlex.quote(value)}")
 
 
 @app.command()
@@ -65,6 +80,21 @@ def demo(
     if json:
         json.write_text(result.model_dump_json(indent=2))
     raise typer.Exit(0 if result.promotion.decision != "refused" else 3)
+
+
+def _sign_in(settings: Settings, *, secrets: bool) -> Iterator[tuple[str, str]]:
+    """A line for each server that a person signs in at. Prefect's secret runs code, so it is not shown unasked."""
+    from components import storage
+
+    if settings.pages_url:
+        yield "reports", storage.sign_in_url(settings)
+    for name, url, secret, where in (
+        ("prefect", (settings.prefect_api_url or "").removesuffix("/api"), settings.prefect_auth, "asks for"),
+        ("bento", settings.serving_url, settings.serving_token, "wants `Authorization: Bearer` with"),
+    ):
+        if url and secret:
+            shown = secret.get_secret_value() if secrets else "what `drover status --secrets` prints"
+            yield name, f"{url} {where} {shown}"
 
 
 def _stack_table(rows: list[Any]) -> Table:

@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .errors import StackError
 
@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     """None: as `s3_secure`."""
     gateway_url: str | None = None
     """Where robots enrol and ask for uploads."""
+    gateway_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further names or addresses that robots know the gateway by, without ports; a list with commas in the environment.
+    Requests for any other name than these, loopback's and that of `gateway_url` are refused."""
     gateway_s3_key: str | None = None
     """The upload gateway's own identity: opens and completes uploads in the inbox, reads receipts, enrols robots."""
     gateway_s3_secret: SecretStr | None = None
@@ -65,7 +68,7 @@ class Settings(BaseSettings):
     """A robot's agent hashes what drives after so many seconds, changed or not; what changed at once."""
     upload_link_s: float = Field(default=900.0, ge=5, le=86_400)
     """How long a link to a part of an upload holds."""
-    gateway_proxies: str = ""
+    gateway_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses of TLS proxies in front of the gateway, with commas between them: their X-Forwarded-For is believed."""
     ingest_failed_reads: int = Field(default=3, ge=1, le=1000)
     """After as many failed reads an upload is set aside and its robot is asked to send it again."""
@@ -82,11 +85,17 @@ class Settings(BaseSettings):
     ray_certificates: Path | None = None
     """Folder of `ca.crt`, `node.crt` and `node.key`, where this Ray talks over mutual TLS alone; None: it does not."""
     prefect_api_url: str | None = None
+    prefect_auth: SecretStr | None = None
+    """Prefect's auth string, `user:password`: whoever has it runs code as who runs the worker."""
     ray_dashboard_url: str | None = None
     serving_url: str | None = None
     """The Bento of the promoted policy."""
+    serving_token: SecretStr | None = None
+    """The Bento's bearer token."""
     pages_url: str | None = None
     """The stack's page server: reports as a browser reads them."""
+    pages_token: SecretStr | None = None
+    """The page server's password; in links that a command prints, never in one that is kept."""
     s3_port: int | None = None
     """Ports of the embedded stack; None: a free one, the same as last time where possible."""
     prefect_port: int | None = None
@@ -109,6 +118,11 @@ class Settings(BaseSettings):
                 "RAY_TLS_SERVER_KEY": str(folder / "node.key"),
             }
         return access
+
+    @field_validator("gateway_hosts", "gateway_proxies", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(

@@ -27,7 +27,7 @@ def golden_request(folder: Path) -> tuple[list[bytes], str]:
     return [read_verified(folder, manifest, name) for name in episode.jpegs], episode.instruction
 
 
-def measure_endpoint(url: str, jpegs: Sequence[bytes], instruction: str, *, n: int = 100) -> Latency:
+def measure_endpoint(url: str, jpegs: Sequence[bytes], instruction: str, *, n: int = 100, token: str = "") -> Latency:
     """POST `n` frames one after another to `<url>/act` and time each from request to answer.
 
     The network between is part of it; five requests that do not count go first. The session is thrown away afterwards
@@ -38,6 +38,7 @@ def measure_endpoint(url: str, jpegs: Sequence[bytes], instruction: str, *, n: i
         jpegs: camera frames, sent in turn; small ones make an endpoint look fast (`golden_request`).
         instruction: one that the served policy knows.
         n: timed requests.
+        token: what the Bento asks for; "": it asks for none.
 
     Raises:
         PolicyError: the endpoint cannot be reached, or answers with an error.
@@ -45,7 +46,8 @@ def measure_endpoint(url: str, jpegs: Sequence[bytes], instruction: str, *, n: i
     times, provider = [], "unknown"
     data = {"instruction": instruction, "session": "measure-endpoint", "reset": "true"}
     try:
-        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
             for index in range(-5, n):
                 started = time.perf_counter()
                 image = {"image": ("frame.jpg", jpegs[index % len(jpegs)], "image/jpeg")}

@@ -5,7 +5,7 @@ a key that is also the folder of another (`a` beside `a/b`), and listings too lo
 """
 
 from ._bytes import content_type
-from ._connect import connect, pace_of, page_url, prepare
+from ._connect import connect, pace_of, page_url, prepare, sign_in_url
 from ._content import expect_answers, fetch, fetch_file, get_document, put_document, put_once, sha256_of_file
 from ._folder import FolderStore
 from ._memory import memory_key, recall, remember
@@ -39,4 +39,5 @@ __all__ = [
     "recall",
     "remember",
     "sha256_of_file",
+    "sign_in_url",
 ]

@@ -2,6 +2,7 @@
 
 import uuid
 from typing import Literal
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from components.contracts import Settings
 from components.contracts.errors import AlreadyExistsError, ConfigurationError, StorageError
@@ -94,12 +95,29 @@ def _second_write_loses(store: S3Store, key: str, *, large: bool) -> bool:
     return False
 
 
-def page_url(settings: Settings, store: ObjectStore, key: str) -> str:
+def page_url(settings: Settings, store: ObjectStore, key: str, *, sign_in: bool = False) -> str:
     """A URL of an object in the `reports` bucket for a person's browser.
 
     The stack's page server where it runs, because pages whose parts refer to each other need one origin; a link
     good for a week elsewhere.
+
+    Args:
+        sign_in: put the page server's password into it, for who owns the stack: to print, not to keep or send.
     """
-    if settings.pages_url:
-        return f"{settings.pages_url.rstrip('/')}/{key}"
-    return store.link("reports", key, hours=7 * 24)
+    if not settings.pages_url:
+        return store.link("reports", key, hours=7 * 24)
+    return sign_in_url(settings, key) if sign_in else f"{settings.pages_url.rstrip('/')}/{key}"
+
+
+def sign_in_url(settings: Settings, key: str = "") -> str:
+    """A link that signs a browser in at the page server and shows a page, or says that it is signed in.
+
+    Raises:
+        ConfigurationError: no page server runs.
+    """
+    if not settings.pages_url:
+        raise ConfigurationError("expected a page server, found none: run `drover up`")
+    url = urlsplit(settings.pages_url)
+    password = settings.pages_token.get_secret_value() if settings.pages_token else ""
+    query = urlencode({"page": key}, safe="/") if key else ""
+    return urlunsplit((url.scheme, f"drover:{quote(password, safe='')}@{url.netloc}", "/sign-in", query, ""))

@@ -9,6 +9,6 @@ other people's alike. Put `SameOrigin` outermost.
 What is not covered: who may connect at all (bind to loopback), TLS, and rates.
 """
 
-from ._guards import LOOPBACK_HOSTS, BearerToken, SameOrigin
+from ._guards import LOOPBACK_HOSTS, App, BearerToken, Receive, SameOrigin, Scope, Send
 
-__all__ = ["LOOPBACK_HOSTS", "BearerToken", "SameOrigin"]
+__all__ = ["LOOPBACK_HOSTS", "App", "BearerToken", "Receive", "SameOrigin", "Scope", "Send"]

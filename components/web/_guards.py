@@ -26,22 +26,33 @@ class SameOrigin:
     Args:
         app: the ASGI application.
         hosts: names that clients know this server by, without ports, IPv6 addresses without brackets.
+        advice: what a client whose `Host` is refused should do.
+        problem: media type and body of a refusal, of its status and message; plain text otherwise.
     """
 
-    def __init__(self, app: App, hosts: Collection[str] = LOOPBACK_HOSTS) -> None:
+    def __init__(
+        self,
+        app: App,
+        hosts: Collection[str] = LOOPBACK_HOSTS,
+        *,
+        advice: str = "",
+        problem: Callable[[int, str], tuple[str, bytes]] | None = None,
+    ) -> None:
         self._app = app
+        self._advice = f"; {advice}" if advice else ""
+        self._problem = problem or _plain
         self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in {"http", "websocket"} and (refusal := self._refusal(scope)):
-            await _refuse(scope, send, *refusal)
+            await _refuse(scope, send, *refusal, problem=self._problem)
         else:
             await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         host = _only(scope, b"host")
         if host is None or _host_name(host) not in self._hosts:
-            return 421, "expected a Host header that names this server"
+            return 421, f"expected a Host header that names this server{self._advice}"
         origins = _values(scope, b"origin")
         if origins and (len(origins) > 1 or not _is_origin_of(origins[0], host)):
             return 403, "requests from pages of another origin are refused"
@@ -114,13 +125,24 @@ def _follows_a_link(scope: Scope) -> bool:
     )
 
 
-async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:
+def _plain(_status: int, message: str) -> tuple[str, bytes]:
+    return "text/plain; charset=utf-8", f"{message}\n".encode()
+
+
+async def _refuse(
+    scope: Scope,
+    send: Send,
+    status: int,
+    message: str,
+    *,
+    problem: Callable[[int, str], tuple[str, bytes]] = _plain,
+) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": message})
         return
-    body = f"{message}\n".encode()
+    kind, body = problem(status, message)
     headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-type", kind.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),

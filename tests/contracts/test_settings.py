@@ -45,3 +45,16 @@ def test_a_secret_never_shows_in_print(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("DROVER_S3_SECRET", "hunter2")
 
     assert "hunter2" not in repr(Settings())
+
+
+def test_names_of_the_gateway_are_a_list_with_commas_and_one_in_the_running_stacks_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROVER_HOME", str(tmp_path))
+    monkeypatch.setenv("DROVER_GATEWAY_HOSTS", "fleet.example, 10.0.0.7 ,")
+
+    assert Settings().gateway_hosts == ("fleet.example", "10.0.0.7")
+
+    monkeypatch.delenv("DROVER_GATEWAY_HOSTS")
+    (tmp_path / STACK_FILE).write_text(json.dumps({"settings": {"gateway_hosts": ["fleet.example"]}}))
+    assert Settings().gateway_hosts == ("fleet.example",)

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from components.contracts import RunSummary, Settings
 from components.storage import connect
+from infra import local
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -100,6 +101,5 @@ def _drover(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def _environment(home: Path) -> dict[str, str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("DROVER_", "PREFECT_", "RAY_"))}
-    stack = home / "stack.json"
-    api = json.loads(stack.read_text())["settings"]["prefect_api_url"] if stack.exists() else ""
-    return clean | {"DROVER_HOME": str(home)} | ({"PREFECT_API_URL": api} if api else {})
+    running = (home / "stack.json").exists()
+    return clean | {"DROVER_HOME": str(home)} | (local.environment(Settings(home=home)) if running else {})

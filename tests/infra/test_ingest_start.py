@@ -1,5 +1,6 @@
 """Uploads start ingest: many are one event, none is left behind, and Prefect may be away."""
 
+import base64
 import json
 import socket
 import threading
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from infra import _ingest_start, _processes
 from infra._ingest_start import IngestStart
 
 ROOT = Path(__file__).parents[2]
+AUTH = "drover:5ec:ret"
 
 
 class Prefect:
@@ -22,6 +25,7 @@ class Prefect:
     def __init__(self, port: int = 0) -> None:
         self.events: list[dict[str, object]] = []
         self.asked, self.waiting, self.deployed = 0, 0, True
+        self.credentials: set[str | None] = set()
         told = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,6 +44,7 @@ class Prefect:
                     self._answer(200, told.waiting)
 
             def _answer(self, status: int, document: object) -> None:
+                told.credentials.add(self.headers["Authorization"])
                 data = b"" if document is None else json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
@@ -71,7 +76,7 @@ def prefect() -> Iterator[Prefect]:
 
 @pytest.fixture
 def start(prefect: Prefect) -> Iterator[IngestStart]:
-    start = IngestStart(prefect.api, gap_s=0.2)
+    start = IngestStart(prefect.api, auth=SecretStr(AUTH), gap_s=0.2)
     yield start
     start.close()
 
@@ -88,6 +93,7 @@ def test_burst_of_uploads_is_an_event_or_two(prefect: Prefect, start: IngestStar
     _until(lambda: len(prefect.events) == 2)
 
     assert {event["event"] for event in prefect.events} == {"drover.inbox.filled"}
+    assert prefect.credentials == {"Basic " + base64.b64encode(AUTH.encode()).decode()}
 
 
 def test_run_that_waits_already_will_see_the_upload(prefect: Prefect, start: IngestStart) -> None:

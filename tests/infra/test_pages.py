@@ -1,11 +1,15 @@
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from components.contracts.errors import ConfigurationError
 from components.storage import FolderStore
 from infra.pages import application
 
+PASSWORD = "d0e5"
+PAGE = "/checks/ab12/index.html"
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
 
 
@@ -21,7 +25,8 @@ def client(tmp_path: Path) -> Iterator[object]:
     store.put("reports", "robots/r1/health.json", b"{}")
     store.put("models", "checks/secret.html", b"secret")
     (tmp_path / "objects" / "outside.html").write_text("outside")
-    with TestClient(application(store), base_url="http://127.0.0.1") as client:
+    with TestClient(application(store, PASSWORD), base_url="http://127.0.0.1:8080") as client:
+        client.auth = ("drover", PASSWORD)
         yield client
 
 
@@ -66,3 +71,71 @@ def test_anything_else_is_not_there(client, path: str) -> None:  # type: ignore[
 def test_nothing_but_reading_is_allowed(client, method: str) -> None:  # type: ignore[no-untyped-def]
     assert client.request(method, "/checks/ab12/index.html").status_code == 405
     assert client.get("/checks/ab12/index.html").status_code == 200
+
+
+def _basic(text: str) -> str:
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None, "", "Basic", "Basic !", "Bearer d0e5", "Digest username=drover", "d0e5", _basic("d0e5"),
+        _basic("drover:"), _basic("drover:d0e"), _basic("drover:d0e5x"), _basic("drover:D0E5"),
+        _basic("drover: d0e5"), _basic("x:y:d0e5"), _basic("drover:gr\u00fcezi"), "Basic \xff",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", [PAGE, "/checks/ab12/static/a.css", "/nothing", "/"])
+def test_request_without_the_password_is_told_how_to_sign_in(client, path: str, authorization: str | None) -> None:  # type: ignore[no-untyped-def]
+    client.auth = None
+    headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
+
+    answer = client.get(path, headers=headers)
+
+    assert answer.status_code == 401
+    assert "drover status" in answer.text
+    assert "www-authenticate" not in answer.headers  # the page, not a browser's own question, which says less
+    assert "p{}" not in answer.text
+
+
+def test_password_given_twice_is_not_one(client) -> None:  # type: ignore[no-untyped-def]
+    client.auth = None
+    answer = client.get(PAGE, headers=[("Authorization", _basic("x:y")), ("Authorization", _basic(f"x:{PASSWORD}"))])
+
+    assert answer.status_code == 401
+
+
+def test_sign_in_asks_a_browser_for_the_password_and_goes_on_to_a_page_of_this_server_alone(client) -> None:  # type: ignore[no-untyped-def]
+    asked = client.get("/sign-in?page=checks/ab12/index.html", follow_redirects=False)
+    assert asked.status_code == 303
+    assert asked.headers["location"] == "http://127.0.0.1:8080/checks/ab12/index.html"
+    assert client.get("/sign-in").status_code == 200
+    for page in ("//evil.example/x", "https://evil.example/checks/x", "/checks/x", "..//x", "checks/x?y", "checks/%0d"):
+        assert client.get("/sign-in", params={"page": page}, follow_redirects=False).status_code == 404
+
+    client.auth = None
+    refused = client.get("/sign-in?page=checks/ab12/index.html", follow_redirects=False)
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"].startswith("Basic realm=")
+    assert "location" not in refused.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "rebound.example:8080"}, 421),
+        ({"Host": "127.0.0.1.nip.io:8080"}, 421),
+        ({"Origin": "http://127.0.0.1:4200"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200),
+    ],
+)
+def test_page_of_another_origin_may_link_here_and_do_nothing_else(client, headers: dict[str, str], status: int) -> None:  # type: ignore[no-untyped-def]
+    assert client.get(PAGE, headers=headers).status_code == status
+
+
+def test_server_without_a_password_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="DROVER_PAGES_TOKEN"):
+        application(FolderStore(tmp_path), "")

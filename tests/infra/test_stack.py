@@ -1,5 +1,6 @@
 """The whole stack, for real. One start serves all the questions that a running stack can answer."""
 
+import base64
 import json
 import os
 import signal
@@ -22,15 +23,25 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PARTS = ["supervisor", "store", "prefect", "ray", "pages", "gateway", "worker", "serving"]
 
 
-def _get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310
+def _get(url: str, credential: str = "") -> str:
+    request = urllib.request.Request(url, headers=_basic(credential))  # noqa: S310
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
         return str(answer.read().decode())
 
 
-def _post(url: str) -> list[dict[str, object]]:
-    request = urllib.request.Request(url, data=b"{}", headers={"Content-Type": "application/json"})  # noqa: S310
+def _filter(settings: Settings, kind: str) -> list[dict[str, object]]:
+    """What Prefect knows of a kind, asked with the stack's credential."""
+    assert settings.prefect_auth is not None
+    headers = {"Content-Type": "application/json"} | _basic(settings.prefect_auth.get_secret_value())
+    request = urllib.request.Request(  # noqa: S310
+        f"{settings.prefect_api_url}/{kind}/filter", data=b"{}", headers=headers
+    )
     with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
         return list(json.loads(answer.read()))
+
+
+def _basic(credential: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(credential.encode()).decode()} if credential else {}
 
 
 def _row(settings: Settings, name: str) -> local.PartStatus:
@@ -61,16 +72,18 @@ def test_stack_lives_its_life(home: Path) -> None:
     assert stat.S_IMODE((home / "stack.json").stat().st_mode) == 0o600
     store, robot = connect(settings), connect(settings, identity="robot")
     store.put("reports", "evaluations/x/report.html", b"<p>seen")
-    assert _get(f"{settings.pages_url}/evaluations/x/report.html") == "<p>seen"
+    assert settings.pages_token is not None
+    password = f"drover:{settings.pages_token.get_secret_value()}"
+    assert _get(f"{settings.pages_url}/evaluations/x/report.html", password) == "<p>seen"
     store.put("datasets", "x", b"1")
     for bucket in ("inbox", "releases"):
         with pytest.raises(StorageError, match="not allowed"):
             robot.put(bucket, "x", b"1")
     assert _get(f"{settings.gateway_url}/healthz") == '{"ok":true}'
     assert "success" in _get(f"{settings.ray_dashboard_url}/api/gcs_healthz")
-    deployments = {str(row["name"]) for row in _post(f"{settings.prefect_api_url}/deployments/filter")}
+    deployments = {str(row["name"]) for row in _filter(settings, "deployments")}
     assert {"on-demand", "nightly", "scheduled", "on-upload"} <= deployments
-    assert [row["type"] for row in _post(f"{settings.prefect_api_url}/work_pools/filter")] == ["process"]
+    assert [row["type"] for row in _filter(settings, "work_pools")] == ["process"]
 
     # everything listens on loopback alone
     pids = set(local.processes(settings))
@@ -88,7 +101,7 @@ def test_stack_lives_its_life(home: Path) -> None:
     for name in ("store", "pages", "gateway", "prefect"):
         _kill_and_wait(settings, name)
     assert connect(settings, patience=30).get("datasets", "x") == b"1"
-    assert {str(row["name"]) for row in _post(f"{settings.prefect_api_url}/deployments/filter")} == deployments
+    assert {str(row["name"]) for row in _filter(settings, "deployments")} == deployments
 
     # the supervisor killed: leftovers are seen, and the next `up` starts over with the same data and addresses
     os.kill(_row(settings, "supervisor").pid or 0, signal.SIGKILL)

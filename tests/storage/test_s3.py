@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from components.contracts import Settings
 from components.contracts.errors import (
@@ -125,10 +126,14 @@ def test_link_longer_than_a_week_is_refused(platform: S3Store, key: str) -> None
 
 
 def test_page_address_is_the_page_servers_where_there_is_one(s3: Settings, platform: S3Store) -> None:
-    with_pages = s3.model_copy(update={"pages_url": "http://127.0.0.1:1/"})
+    with_pages = s3.model_copy(update={"pages_url": "http://127.0.0.1:1/", "pages_token": SecretStr("a/b")})
     without = s3.model_copy(update={"pages_url": None})
 
     assert page_url(with_pages, platform, "checks/x/index.html") == "http://127.0.0.1:1/checks/x/index.html"
+    assert (
+        page_url(with_pages, platform, "checks/x/index.html", sign_in=True)
+        == "http://drover:a%2Fb@127.0.0.1:1/sign-in?page=checks/x/index.html"
+    )
     assert "X-Amz-Signature" in page_url(without, platform, "checks/x/index.html")
 
 

@@ -157,3 +157,15 @@ def test_answer_to_a_refused_head_request_has_no_body():
 def test_empty_token_is_refused_when_the_server_starts():
     with pytest.raises(ValueError, match="expected a token"):
         BearerToken(serve_everything, "")
+
+
+def test_refusal_is_in_the_servers_own_words_where_it_has_some():
+    guarded = SameOrigin(
+        serve_everything, advice="ask its operator", problem=lambda status, text: ("a/b", f"{status}:{text}".encode())
+    )
+
+    status, headers, body = ask(guarded, {"host": "rebound.example"})
+
+    assert status == 421
+    assert headers[b"content-type"] == b"a/b"
+    assert body == b"421:expected a Host header that names this server; ask its operator"

@@ -52,18 +52,14 @@ from ._figures import (
     RoomSample,
 )
 from ._fleet import (
-    AgentState,
     Assignment,
-    EnrolledRobot,
     Phase,
     PromotionDecision,
     Release,
-    RobotReport,
     RolloutPlan,
     RolloutState,
     RuleOutcome,
     SecurityFloor,
-    SignedReport,
 )
 from ._lineage import describe_lineage
 from ._packages import (
@@ -78,6 +74,7 @@ from ._packages import (
 )
 from ._policies import Ensemble, EpochMetrics, Policy, PolicyBatch, PolicySpec, TrainedPolicy, TrainingSpec
 from ._refs import Lineage, ObjectRef, Sha256
+from ._robots import AgentState, EnrolledRobot, HardwareId, ReportAnswer, RobotReport, SignedReport, hardware_id
 from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
 from ._scores import ClosedLoopScore, DriverRole, OpenLoopScore, Role
 from ._senses import (
@@ -160,6 +157,7 @@ __all__ = [
     "Frozen",
     "GatewayProblem",
     "GoldenEpisode",
+    "HardwareId",
     "Incumbent",
     "IngestSummary",
     "Latency",
@@ -185,6 +183,7 @@ __all__ = [
     "Release",
     "Reliability",
     "ReliabilityBin",
+    "ReportAnswer",
     "RiskPoint",
     "RobotId",
     "RobotReport",
@@ -220,4 +219,5 @@ __all__ = [
     "canonical_json",
     "describe_lineage",
     "errors",
+    "hardware_id",
 ]

@@ -8,6 +8,7 @@ from pydantic import Field
 from ._base import Frozen
 from ._episodes import EpisodeName, RobotId, SignedReceipt
 from ._refs import Sha256
+from ._robots import HardwareId
 
 PART_BYTES = 5 * 2**20
 """Of an upload's parts but the last: the smallest that S3 takes, so that a cut costs little."""
@@ -24,7 +25,7 @@ class EnrolmentRequest(Frozen):
     """Good once, for this robot."""
     public_key: Sha256
     """Ed25519, 32 bytes, hex; the private half never leaves the robot."""
-    hardware: Annotated[str, Field(max_length=64)] = UNKNOWN_HARDWARE
+    hardware: HardwareId = UNKNOWN_HARDWARE
 
 
 class Enrolment(Frozen):

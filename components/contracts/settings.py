@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ._robots import HardwareId
 from .errors import StackError
 
 STACK_FILE = "stack.json"
@@ -45,7 +46,7 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     s3_secure: bool = False
     robot_s3_key: str | None = None
-    """The robots' own identity: writes inbox and reports, reads receipts and releases."""
+    """The update agents' own identity: reads releases, and writes nothing. Episodes and reports go by the gateway."""
     robot_s3_secret: SecretStr | None = None
     robot_s3_endpoint: str | None = None
     """host:port under which robots reach the object store; None: `s3_endpoint`. The gateway's links name it."""
@@ -54,8 +55,11 @@ class Settings(BaseSettings):
     gateway_url: str | None = None
     """Where robots enrol and ask for uploads."""
     gateway_s3_key: str | None = None
-    """The upload gateway's own identity: opens and completes uploads in the inbox, reads receipts, enrols robots."""
+    """The gateway's own identity: opens and completes uploads in the inbox, reads receipts, enrols robots, writes
+    robots' reports."""
     gateway_s3_secret: SecretStr | None = None
+    release_hardware: tuple[HardwareId, ...] = ("simulated",)
+    """The hardware ids that releases are signed for, named by an operator: what a robot claims adds none."""
     upload_link_s: float = Field(default=900.0, ge=5, le=86_400)
     """How long a link to a part of an upload holds."""
     receipt_key_file: Path | None = None

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from components.contracts import EnrolledRobot, Enrolment, EnrolmentRequest, Frozen, RobotId, Sha256
+from components.contracts import EnrolledRobot, Enrolment, EnrolmentRequest, Frozen, RobotId, Sha256, hardware_id
 from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, PromotionError
 from components.storage import ObjectStore
 
@@ -66,9 +66,11 @@ def register_robot(
     """Write down whose key a robot has, without an invitation: for who holds the platform's identity.
 
     Raises:
-        PromotionError: no id; enrolled with another key, or revoked, and `replace` is not set.
+        PromotionError: no id, or no hardware id; enrolled with another key, or revoked, and `replace` is not set.
     """
     _check_name(robot)
+    if hardware_id(hardware) != hardware:
+        raise PromotionError(f"expected a hardware id such as jetson-orin-nx-16gb, got {hardware!r}")
     known = enrolled_robot(store, robot)
     if known and not replace:
         if known.revoked:

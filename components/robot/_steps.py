@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from components.contracts import AgentState, Release
+from components.contracts import AgentState, Release, hardware_id
 from components.contracts.errors import PackageError, PolicyError, ReleaseRefusedError, StorageError
 
 from ._bench import Bench, TrialDriver, TrialResult
@@ -112,7 +112,7 @@ class Steps:
 
     def _unfit(self, release: Release, offer: Offer) -> str | None:
         device = self._fingerprint
-        if device.module not in release.hardware:
+        if hardware_id(device.module) not in release.hardware:
             return f"{release.name} is for {', '.join(release.hardware)}; this is {device.module}"
         if release.l4t and device.l4t not in release.l4t:
             return f"{release.name} is for Jetson Linux {', '.join(release.l4t)}; this is {device.l4t or 'none'}"

@@ -17,6 +17,7 @@ import pytest
 
 from components.contracts import Settings
 from components.contracts.errors import (
+    AlreadyExistsError,
     BrokenUploadError,
     ConfigurationError,
     ObjectNotFoundError,

@@ -2,9 +2,13 @@
 
     platform   everything
     gateway    opens, lists and completes uploads in `inbox`, whose objects it can neither read nor delete; reads
-               receipts; reads and writes what enrolling changes (`models/fleet/`, `models/invitations/`)
-    robot      the update agent's: writes `reports`, reads `releases`
-    pages      reads `reports`
+               receipts; reads and writes what enrolling changes (`models/fleet/`, `models/invitations/`) and robots'
+               reports (`reports/robots/`)
+    robot      the update agent's: reads `releases`, writes nothing
+    pages      reads `reports`, and the digests of its pages (`models/pages/`)
+
+No server here has a right that is to write and not to overwrite: that the gateway replaces no report is its own doing,
+by conditional writes; that it deletes none is the server's.
 
 SeaweedFS knows coarse actions: `Write` also deletes, and parts are listed with `Read` alone. Bucket policies, which
 only a running server takes, mend both. MinIO has policies for each user.
@@ -21,20 +25,24 @@ from components.storage import S3Store
 
 from ._identities import Identity
 
-GATEWAY_WRITES = ("models/fleet/", "models/invitations/")
+GATEWAY_WRITES = ("models/fleet/", "models/invitations/", "reports/robots/")
 GATEWAY_READS = ("receipts/", "models/receipt-keys/", *GATEWAY_WRITES)
-ROBOT_WRITES = ("reports",)
 ROBOT_READS = ("releases",)
+PAGES_READS = ("reports/", "models/pages/")
 
 
 def seaweedfs_actions() -> dict[str, list[str]]:
     """Identity -> what its keys may do; a path with `*` is a prefix."""
-    gateway = [f"Read:{path}*" if path.count("/") > 1 else f"Read:{path[:-1]}" for path in GATEWAY_READS]
+
+    def reads(paths: tuple[str, ...]) -> list[str]:
+        return [f"Read:{path}*" if path.count("/") > 1 else f"Read:{path[:-1]}" for path in paths]
+
+    gateway = reads(GATEWAY_READS)
     return {
         "platform": ["Admin", "Read", "Write", "List", "Tagging"],
         "gateway": ["Write:inbox", "List:inbox", *gateway, *(f"Write:{path}*" for path in GATEWAY_WRITES)],
-        "robot": [f"Write:{b}" for b in ROBOT_WRITES] + [f"{a}:{b}" for b in ROBOT_READS for a in ("Read", "List")],
-        "pages": ["Read:reports"],
+        "robot": [f"{action}:{bucket}" for bucket in ROBOT_READS for action in ("Read", "List")],
+        "pages": reads(PAGES_READS),
     }
 
 
@@ -45,9 +53,9 @@ def restrict_seaweedfs(store: S3Store) -> None:
         _statement("Allow", "gateway", "s3:ListMultipartUploadParts", "inbox/*"),
         _statement("Deny", "gateway", "s3:DeleteObject", "inbox/*"),
     ]
-    statements = {"inbox": gateway_inbox, "models": [_statement("Deny", "gateway", "s3:DeleteObject", "models/*")]}
-    for bucket in ROBOT_WRITES:
-        statements.setdefault(bucket, []).append(_statement("Deny", "robot", "s3:DeleteObject", f"{bucket}/*"))
+    statements = {"inbox": gateway_inbox}
+    for bucket in sorted({path.partition("/")[0] for path in GATEWAY_WRITES}):
+        statements[bucket] = [_statement("Deny", "gateway", "s3:DeleteObject", f"{bucket}/*")]
     for bucket, said in statements.items():
         policy = {"Version": "2012-10-17", "Statement": said}
         store.client.set_bucket_policy(bucket_name=bucket, policy=json.dumps(policy))
@@ -74,11 +82,10 @@ def minio_policies() -> dict[str, dict[str, Any]]:
             ("s3:GetObject", tuple(f"{path}*" for path in GATEWAY_READS)),
         ],
         "robot": [
-            ("s3:PutObject", tuple(f"{bucket}/*" for bucket in ROBOT_WRITES)),
             ("s3:GetObject", tuple(f"{bucket}/*" for bucket in ROBOT_READS)),
             ("s3:ListBucket", ROBOT_READS),
         ],
-        "pages": [("s3:GetObject", ("reports/*",))],
+        "pages": [("s3:GetObject", tuple(f"{path}*" for path in PAGES_READS))],
     }
     return {
         name: {

@@ -120,9 +120,7 @@ def main(port: int, host: str = "127.0.0.1") -> None:
             server_header=False,
             limit_concurrency=_CONNECTIONS,
             http=HastyProtocol,
-            proxy_headers=bool(
-                settings.gateway_proxies
-            ),  # else uvicorn believes all of this machine
+            proxy_headers=bool(settings.gateway_proxies),  # else uvicorn believes all of this machine
             forwarded_allow_ips=list(settings.gateway_proxies),
             timeout_keep_alive=15,
             timeout_graceful_shutdown=5,

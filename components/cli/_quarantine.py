@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from components.contracts import Receipt, Settings
@@ -37,9 +36,7 @@ def quarantine_list() -> None:
     table = Table("unreadable upload", "robot", "failed reads", "state", "error", box=None, header_style="dim")
     for upload in unread:
         state = "set aside, asked for again" if upload.set_aside else "tried again"
-        table.add_row(
-            *map(escape, (upload.inbox_key, upload.robot or "?", str(upload.failed_reads), state, upload.error))
-        )
+        table.add_row(upload.inbox_key, upload.robot or "?", str(upload.failed_reads), state, upload.error)
     console.print(table)
 
 

@@ -52,18 +52,14 @@ from ._figures import (
     RoomSample,
 )
 from ._fleet import (
-    AgentState,
     Assignment,
-    EnrolledRobot,
     Phase,
     PromotionDecision,
     Release,
-    RobotReport,
     RolloutPlan,
     RolloutState,
     RuleOutcome,
     SecurityFloor,
-    SignedReport,
 )
 from ._keys import PublicKey, is_sound_key
 from ._lineage import describe_lineage
@@ -79,6 +75,7 @@ from ._packages import (
 )
 from ._policies import Ensemble, EpochMetrics, Policy, PolicyBatch, PolicySpec, TrainedPolicy, TrainingSpec
 from ._refs import MAX_NUMBER, Count, Lineage, ObjectRef, Positive, Sha256
+from ._robots import AgentState, EnrolledRobot, HardwareId, ReportAnswer, RobotReport, SignedReport, hardware_id
 from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
 from ._scores import ClosedLoopScore, DriverRole, OpenLoopScore, Role
 from ._senses import (
@@ -164,6 +161,7 @@ __all__ = [
     "Frozen",
     "GatewayProblem",
     "GoldenEpisode",
+    "HardwareId",
     "Incumbent",
     "IngestSummary",
     "Latency",
@@ -191,6 +189,7 @@ __all__ = [
     "Release",
     "Reliability",
     "ReliabilityBin",
+    "ReportAnswer",
     "RiskPoint",
     "RobotId",
     "RobotReport",
@@ -226,6 +225,7 @@ __all__ = [
     "canonical_json",
     "describe_lineage",
     "errors",
+    "hardware_id",
     "is_sound_key",
     "plain_logs",
     "printable",

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from ._base import Frozen
 from ._episodes import RobotId
 from ._figures import Estimate
-from ._keys import PublicKey
 from ._refs import Count, Positive, Sha256
+from ._robots import DeploymentName, KnownHardware, ReleaseName
 
 
 class RuleOutcome(Frozen):
@@ -55,9 +55,6 @@ class PromotionDecision(Frozen):
         return self
 
 
-ReleaseName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
-
-
 class Release(Frozen):
     """A signed package: TUF target releases/<name>/manifest.json and the files beside it."""
 
@@ -65,7 +62,7 @@ class Release(Frozen):
     number: Positive
     """Rises with every release; the security floor is one of these."""
     package: Sha256
-    hardware: tuple[str, ...]
+    hardware: tuple[KnownHardware, ...]
     """Hardware ids it may run on, e.g. "simulated", "jetson-orin-nx-16gb"."""
     l4t: tuple[str, ...] = ()
     """Jetson Linux releases it may run on, e.g. "36.4"; empty: any."""
@@ -85,7 +82,7 @@ class Assignment(Frozen):
     """assign/<robot>.json, signed by the director: what one robot is to run."""
 
     robot: RobotId
-    deployment: str
+    deployment: DeploymentName
     release: ReleaseName | None
     """None: no policy; the robot's built-in safe stop."""
     number: Count
@@ -129,7 +126,7 @@ class Phase(Frozen):
 class RolloutPlan(Frozen):
     """What to do, decided before the first robot is touched. A plan that cannot work cannot be built."""
 
-    deployment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+    deployment: DeploymentName
     release: ReleaseName
     number: Positive
     previous: ReleaseName | None
@@ -169,70 +166,10 @@ class RolloutState(Frozen):
     assigned: tuple[RobotId, ...]
     committed: tuple[RobotId, ...]
     failed: tuple[RobotId, ...]
+    """Who failed once has failed, whatever it reports afterwards."""
     reason: str
     phase_started_at: datetime
     seqs: dict[RobotId, int] = Field(default_factory=dict)
-    """Each assigned robot's seq: reports about earlier ones do not count."""
-
-
-AgentState = Literal[
-    "IDLE",
-    "CHECK",
-    "DOWNLOAD",
-    "VERIFY",
-    "STAGE",
-    "BUILD",
-    "SELFTEST",
-    "WAIT_SAFE",
-    "ACTIVATE",
-    "TRIAL",
-    "COMMIT",
-    "ROLLBACK",
-    "QUARANTINE",
-    "REJECTED",
-]
-
-
-class RobotReport(Frozen):
-    """What a robot says of itself, signed with its own key."""
-
-    robot: RobotId
-    sent_at: datetime
-    deployment: str | None
-    release: ReleaseName | None
-    """What it runs now."""
-    attempted: ReleaseName | None
-    """What the last assignment asked for."""
-    seq: Count
-    state: AgentState
-    """IDLE after a commit; QUARANTINE or REJECTED after a refusal."""
-    reason: str
-    trials: Count
-    successes: Count
-    p50_ms: float | None
-    p99_ms: float | None
-    provider: str | None
-    count: Count = 0
-    """Rises with every report of this robot."""
-    fingerprint: str = ""
-    """Of the device: module, SM, L4T, TensorRT, onnxruntime, power mode."""
-
-
-class SignedReport(Frozen):
-    """reports/robots/<robot>/<seq>-<count>.json."""
-
-    report: RobotReport
-    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
-    """Ed25519 over the report's canonical JSON, by the robot's own key."""
-
-
-class EnrolledRobot(Frozen):
-    """models/fleet/<robot>.json: whose reports count."""
-
-    robot: RobotId
-    public_key: PublicKey
-    """Ed25519, 32 bytes, hex."""
-    hardware: str
-    enrolled_at: datetime
-    revoked: bool = False
-    """No assignments, and its reports are ignored."""
+    """Each assigned robot's seq: reports about others do not count."""
+    accepted: dict[RobotId, int] = Field(default_factory=dict)
+    """Number of a robot's report up to which a person accepted that some are missing."""

@@ -9,6 +9,7 @@ from ._base import Frozen
 from ._episodes import EpisodeName, RobotId, SignedReceipt
 from ._keys import PublicKey
 from ._refs import Positive, Sha256
+from ._robots import HardwareId
 
 PART_BYTES = 5 * 2**20
 """Of an upload's parts but the last: the smallest that S3 takes, so that a cut costs little."""
@@ -25,7 +26,7 @@ class EnrolmentRequest(Frozen):
     """Good once, for this robot."""
     public_key: PublicKey
     """Ed25519, 32 bytes, hex; the private half never leaves the robot."""
-    hardware: Annotated[str, Field(max_length=64)] = UNKNOWN_HARDWARE
+    hardware: HardwareId = UNKNOWN_HARDWARE
 
 
 class Enrolment(Frozen):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ._robots import HardwareId
 from .errors import StackError
 
 STACK_FILE = "stack.json"
@@ -45,7 +46,7 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     s3_secure: bool = False
     robot_s3_key: str | None = None
-    """The robots' own identity: writes inbox and reports, reads receipts and releases."""
+    """The update agents' own identity: reads releases, and writes nothing. Episodes and reports go by the gateway."""
     robot_s3_secret: SecretStr | None = None
     robot_s3_endpoint: str | None = None
     """host:port under which robots reach the object store; None: `s3_endpoint`. The gateway's links name it."""
@@ -57,7 +58,8 @@ class Settings(BaseSettings):
     """Further names or addresses that robots know the gateway by, without ports; a list with commas in the environment.
     Requests for any other name than these, loopback's and that of `gateway_url` are refused."""
     gateway_s3_key: str | None = None
-    """The upload gateway's own identity: opens and completes uploads in the inbox, reads receipts, enrols robots."""
+    """The gateway's own identity: opens and completes uploads in the inbox, reads receipts, enrols robots, writes
+    robots' reports."""
     gateway_s3_secret: SecretStr | None = None
     transfer_least_bytes_s: float = Field(default=1024.0, gt=0, le=2**30)
     """A connection that moves less, averaged over `transfer_window_s`, is cut, and tried again."""
@@ -66,6 +68,8 @@ class Settings(BaseSettings):
     """The longest that one small call to the object store may take."""
     slot_verify_s: float = Field(default=3600.0, ge=0)
     """A robot's agent hashes what drives after so many seconds, changed or not; what changed at once."""
+    release_hardware: tuple[HardwareId, ...] = ("simulated",)
+    """The hardware ids that releases are signed for, named by an operator: what a robot claims adds none."""
     upload_link_s: float = Field(default=900.0, ge=5, le=86_400)
     """How long a link to a part of an upload holds."""
     gateway_proxies: Annotated[tuple[str, ...], NoDecode] = ()

@@ -18,7 +18,8 @@ rule that it broke: `bad-key`, `hash-mismatch`, `unreadable`, `schema`, `wrong-t
 
 `gateway_app` is the upload gateway: robots enrol there with a one-time token (`invite_robot`) and from then on sign
 every request with their own key. It makes the keys in the inbox itself, hands out links to single parts, and remembers
-nothing but the tokens of the last minutes: what is open, the store knows. `models/fleet/<robot>.json` says whose key
+nothing but the tokens of the last minutes: what is open, the store knows. Robots' reports go the same way and are
+written once (`accept_report`). `models/fleet/<robot>.json` says whose key
 counts (`register_robot`, `revoke_robot`), for uploads and for updates alike.
 
 What is not covered, gateway: TLS (put it behind a proxy that ends it, beyond one machine); a part link holds until it
@@ -49,6 +50,7 @@ from ._registry import (
     register_robot,
     revoke_robot,
 )
+from ._reports import accept_report
 from ._settle import settle
 from ._signing import ReceiptKey, receipt_key
 from ._unreadable import UnreadableUpload, unreadable
@@ -61,6 +63,7 @@ __all__ = [
     "ReceiptKey",
     "UnreadableUpload",
     "UploadLimits",
+    "accept_report",
     "drop_abandoned_uploads",
     "enrol_here",
     "enrolled_robot",

@@ -33,6 +33,8 @@ class GatewayLimits(Frozen):
     """Within two minutes."""
     requests: Annotated[int, Field(ge=1)] = 200_000
     """Of all robots, within two minutes: as many tokens are remembered."""
+    reports_per_hour: Annotated[int, Field(ge=1)] = 600
+    """Of one robot; an update makes about five. At most 5 kB each."""
 
 
 def gateway_app(
@@ -43,7 +45,8 @@ def gateway_app(
     on_waiting: Callable[[str], None] = lambda _robot: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> "FastAPI":
-    """The ASGI application: `GET /healthz`, `POST /v1/enrolments`, `/v1/uploads`, `/v1/uploads/complete`.
+    """The ASGI application: `GET /healthz`, `POST /v1/enrolments`, `/v1/uploads`, `/v1/uploads/complete`,
+    `/v1/reports`.
 
     Args:
         store: with the gateway's identity; a short patience, because robots ask again.

@@ -17,6 +17,8 @@ from components.contracts import (
     EnrolmentRequest,
     Frozen,
     GatewayProblem,
+    ReportAnswer,
+    SignedReport,
     UploadAnswer,
     UploadCompletion,
     UploadRequest,
@@ -28,6 +30,7 @@ from ._arrivals import Arrivals
 from ._gateway import GatewayLimits
 from ._problems import Code, Refused
 from ._registry import accept, enrolled_robot
+from ._reports import ReportRates, accept_report
 from ._tokens import Doorkeeper
 
 _LOG = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ def build_app(
         ("/v1/enrolments", gateway.enrol, EnrolmentRequest, Enrolment),
         ("/v1/uploads", gateway.upload, UploadRequest, UploadAnswer),
         ("/v1/uploads/complete", gateway.complete, UploadCompletion, UploadAnswer),
+        ("/v1/reports", gateway.report, SignedReport, ReportAnswer),
     ):
         body = {"required": True, "content": {"application/json": {"schema": asked.model_json_schema()}}}
         described: dict[int | str, dict[str, Any]] = {200: {"model": answered}, "default": {"model": GatewayProblem}}
@@ -80,6 +84,7 @@ class _Gateway:
             per_robot=limits.requests_per_robot,
             in_all=limits.requests,
         )
+        self._rates = ReportRates(limits.reports_per_hour, lambda: now().timestamp())
         self._in_work = 0
         self._arriving: Counter[str] = Counter()
         """Address -> requests whose bodies are on their way."""
@@ -111,6 +116,20 @@ class _Gateway:
             answer = self._arrivals.complete(robot, _parsed(UploadCompletion, body))
             self._tell(robot, answer)
             return answer
+
+        return await self._answer(request, work)
+
+    async def report(self, request: Request) -> Response:
+        authorization, path = request.headers.get("authorization"), request.scope["path"]
+
+        def work(body: bytes) -> Frozen:
+            name = self._door.admit(authorization, method="POST", path=path, body=body)
+            signed = _parsed(SignedReport, body)
+            self._rates.note(name)
+            robot = enrolled_robot(self._store, name)
+            if robot is None:
+                raise Refused("unauthenticated", f"{name} is not enrolled any more")
+            return accept_report(self._store, robot, signed)
 
         return await self._answer(request, work)
 

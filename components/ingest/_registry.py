@@ -21,6 +21,7 @@ from components.contracts import (
     PublicKey,
     RobotId,
     Sha256,
+    hardware_id,
     is_sound_key,
 )
 from components.contracts.errors import AlreadyExistsError, InvalidDocumentError, ObjectNotFoundError, PromotionError
@@ -86,13 +87,16 @@ def register_robot(
     """Write down whose key a robot has, without an invitation: for who holds the platform's identity.
 
     Raises:
-        PromotionError: no id; no key; enrolled with another key, or revoked, and `replace` is not set.
+        PromotionError: no id, no key, or no hardware id; enrolled with another key, or revoked, and `replace` is not
+            set.
     """
     _check_name(robot)
     if not is_sound_key(public_key):
         raise PromotionError(
             f"{robot}: expected an Ed25519 public key that only its holder signs for, got {public_key!a}"
         )
+    if hardware_id(hardware) != hardware:
+        raise PromotionError(f"expected a hardware id such as jetson-orin-nx-16gb, got {hardware!r}")
     known = enrolled_robot(store, robot)
     if known and not replace:
         if known.revoked:

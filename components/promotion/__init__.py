@@ -22,11 +22,12 @@ from ._advance import (
     start_rollout,
 )
 from ._evidence import Evidence, evidence_of_report, find_evidence, read_rollout
-from ._fleet import Heard, enrol_robot, hear
+from ._fleet import enrol_robot
 from ._gate import decide, judge
 from ._gate_policy import notes
 from ._gate_rules import GateRules
 from ._keys import WARNING_FILE, KeyRing, make_demo_keys
+from ._reports import Heard, hear
 from ._repository import ReleaseRepository
 from ._rollout import Step, begin, demanded_success, plan_rollout, read_plan, standing, step
 from ._rotation import rotate_keys

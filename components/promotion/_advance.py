@@ -1,37 +1,37 @@
 """Rollouts for real: documents in the store, assignments in the repository, one step at a time.
 
-`models/rollouts/<deployment>.json` holds a RolloutState, `models/releases/<release>.json` what was released and why,
-and `models/promoted.json` the same of the release that last reached the whole fleet. A step that is interrupted is
-taken again: to assign what is assigned already changes nothing.
-What is not covered: two advancers at once; Prefect runs one at a time.
+`models/releases/<release>.json` holds what was released and why, `models/promoted.json` the same of the release that
+last reached the whole fleet; where rollouts stand is in `_states.py`. A step that is interrupted is taken again: to
+assign what is assigned already changes nothing.
+What is not covered: two advancers at once, which may assign a phase twice; a halt of one outlives the other's writing.
 """
 
 import logging
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from components.contracts import (
-    UNKNOWN_HARDWARE,
+    Assignment,
     Ensemble,
     EvaluationReport,
     Incumbent,
     PolicyPackage,
-    Release,
     RolloutPlan,
     RolloutState,
     Settings,
     TrainingPlan,
 )
-from components.contracts.errors import ObjectNotFoundError, PromotionError
+from components.contracts.errors import PromotionError
 from components.ingest import fleet
 from components.storage import ObjectStore
 
-from ._evidence import PROMOTED, read_evidence, read_rollout, release_key
-from ._fleet import hear
+from ._evidence import PROMOTED, read_evidence, release_key
 from ._keys import KeyRing, make_demo_keys
+from ._reports import hear, prune_reports, set_aside
 from ._repository import ReleaseRepository
 from ._rollout import begin, demanded_success, plan_rollout, step
+from ._states import Faults, known_rollout, read_rollouts, save_rollout
+from ._taking import roll_back, take
 
 log = logging.getLogger(__name__)
 
@@ -75,18 +75,16 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
 ) -> RolloutState:
     """Sign a package that passed the gate, open its rollout, and assign the canary. The same again changes nothing.
 
+    It is signed for the hardware that an operator named (`settings.release_hardware`); a robot that claims another is
+    in no rollout.
+
     Raises:
-        PromotionError: no robot is enrolled, or the release repository refuses.
+        PromotionError: no robot of that hardware is enrolled, the plan names one that is not, or the release
+            repository refuses.
     """
     repository = open_repository(store, settings)
-    robots = [robot for robot in fleet(store) if robot.hardware != UNKNOWN_HARDWARE]
-    if not robots:
-        raise PromotionError(
-            "expected at least one enrolled robot whose hardware is known, found none; enrol one first "
-            "(those that told no hardware when they joined only upload)"
-        )
-    hardware = tuple(sorted({robot.hardware for robot in robots}))
-    signed = repository.publish_release(package, hardware=hardware)
+    robots = _fitting(store, settings.release_hardware, plan.rollout_robots)
+    signed = repository.publish_release(package, hardware=settings.release_hardware)
     evidence = Incumbent(release=signed, package=package, ensemble=ensemble, report=report)
     store.put("models", release_key(signed.name), evidence.canonical_json())
     before = find_incumbent(store)
@@ -94,33 +92,51 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
     rollout = plan_rollout(
         signed.name,
         (signed.name, signed.number),
-        plan.rollout_robots or tuple(robot.robot for robot in robots),
+        robots,
         previous=(before.release.name, before.release.number) if before and before.release != signed else None,
         soak_trials=plan.soak_trials,
         min_success=demanded_success(proven, plan.soak_trials),
     )
+    advance_with(store, repository)  # what has failed by now halts before it is superseded
     start_rollout(store, rollout)
     advance_with(store, repository)
     return _known(store, signed.name)
 
 
+def _fitting(store: ObjectStore, hardware: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
+    """The robots of a rollout: those that were named, or every enrolled one of this hardware."""
+    enrolled = fleet(store)
+    fitting = {robot.robot for robot in enrolled if robot.hardware in hardware}
+    claimed = ", ".join(sorted({robot.hardware for robot in enrolled} - set(hardware))) or "none"
+    asked = f"hardware of DROVER_RELEASE_HARDWARE ({', '.join(hardware)})"
+    if strangers := [robot for robot in named if robot not in fitting]:
+        raise PromotionError(f"expected enrolled robots of {asked}, {', '.join(strangers)} are not; others: {claimed}")
+    if not fitting:
+        raise PromotionError(
+            f"expected at least one enrolled robot of {asked}, found none; enrol one, or name the hardware that "
+            f"releases are for. Enrolled robots claim: {claimed}"
+        )
+    return named or tuple(sorted(fitting))
+
+
 def start_rollout(store: ObjectStore, plan: RolloutPlan, *, now: datetime | None = None) -> RolloutState:
-    """Open a rollout; one of that name is returned as it is. Older open ones of the same robots are superseded.
+    """Open a rollout; one of that name is returned as it is. Older open ones of the same robots are superseded: they
+    assign nothing more, and still halt if robots that drive them fail. One that has halted is rolled back as ever.
 
     Raises:
         PromotionError: a robot of the plan is not enrolled.
     """
-    if known := read_rollout(store, plan.deployment):
+    if known := known_rollout(store, plan.deployment):
         return known
     strangers = set(plan.robots) - {robot.robot for robot in fleet(store)}
     if strangers:
         raise PromotionError(f"expected enrolled robots, {', '.join(sorted(strangers))} are not; enrol them first")
     for older in rollouts(store):
-        if older.status in _OPEN and set(older.plan.robots) & set(plan.robots):
+        if older.status in {"running", "paused"} and set(older.plan.robots) & set(plan.robots):
             facts = {"status": "superseded", "reason": f"superseded by {plan.deployment}"}
-            _save(store, older.model_copy(update=facts))
+            save_rollout(store, older.model_copy(update=facts))
     state = begin(plan, now or datetime.now(UTC))
-    _save(store, state)
+    save_rollout(store, state)
     return state
 
 
@@ -138,42 +154,83 @@ def advance(store: ObjectStore, settings: Settings) -> list[RolloutState]:
 def advance_with(
     store: ObjectStore, repository: ReleaseRepository, *, now: datetime | None = None
 ) -> list[RolloutState]:
-    """`advance` with a given repository and clock."""
-    now = now or datetime.now(UTC)
-    repository.refresh()
-    trusted = fleet(store)
-    heard = hear(store, trusted)
+    """`advance` with a given repository and clock.
+
+    Every halt is on record before anything is rolled back, and everything is rolled back before anything is assigned.
+    What fails for one rollout is raised when all others are done.
+    """
+    now, faults = now or datetime.now(UTC), Faults()
+    with faults.kept():
+        repository.refresh()
+    trusted = {entry.robot: entry for entry in fleet(store)}
+    watched = _watched(store, repository, faults)
+    seqs = {robot: state.seqs.get(robot, 1) for state in watched for robot in state.assigned}
+    accepted = {robot: number for state in watched for robot, number in state.accepted.items()}
+    heard = hear(store, trusted.values(), seqs=seqs, accepted=accepted)
+    taken = [(state, step(state, heard.latest, now, heard.doubts)) for state in watched]
+    taken = [(state, found) for state, found in taken if state.status != "superseded" or found.state.status == "halted"]
+    taken.sort(key=lambda item: item[1].state.status != "halted")
+    for _, found in taken:
+        if found.state.status == "halted":
+            with faults.kept():
+                save_rollout(store, found.state)
     states = []
-    for state in rollouts(store):
-        if state.status not in _OPEN:
-            continue
-        taken = step(state, heard.latest, now)
-        following = taken.state
-        if assign := [robot for robot in taken.assign if robot in {entry.robot for entry in trusted}]:
-            following = _assign(repository, following, assign)
-        if following.status == "completed":
-            _promote(store, following)  # before it is saved: a completed rollout is not looked at again
-        if following != state:
-            log.info("rollout %s: %s, %s", state.plan.deployment, following.status, following.reason)
-            _save(store, following)
-        if following.status == "halted":
-            following = _roll_back(store, repository, following)
-        states.append(following)
-    return states
+    for state, found in taken:
+        with faults.kept():
+            assign = [robot for robot in found.assign if robot in trusted]
+            states.append(take(store, repository, state, found.state, assign))
+    with faults.kept():
+        for robot in trusted:
+            prune_reports(store, robot, {state.seqs[robot] for state in watched if robot in state.seqs})
+    faults.raise_first()
+    return sorted(states, key=lambda state: state.plan.deployment)
+
+
+def _watched(store: ObjectStore, repository: ReleaseRepository, faults: Faults) -> list[RolloutState]:
+    """Every open rollout, and those that were superseded, with the robots that still drive their release."""
+    states = read_rollouts(store, faults)
+    found = [state for state in states if state.status in _OPEN]
+    superseded = [state for state in states if state.status == "superseded" and state.assigned]
+    if superseded:
+        with faults.kept():
+            assignments = repository.assignments()
+            for state in superseded:
+                drive = tuple(robot for robot in state.assigned if _drives(assignments.get(robot), state.plan))
+                found += [state.model_copy(update={"assigned": drive})] if drive else []
+    return found
+
+
+def _drives(assignment: Assignment | None, plan: RolloutPlan) -> bool:
+    """Whether a robot is assigned what this rollout brought."""
+    return assignment is not None and (assignment.deployment, assignment.release) == (plan.deployment, plan.release)
 
 
 def resume_rollout(store: ObjectStore, deployment: str, *, now: datetime | None = None) -> RolloutState:
     """Go on with a paused rollout; its phase's time begins anew.
 
+    What lies among its robots' reports and is none is set aside, under `reports/set-aside/`; that reports are missing
+    is accepted. A robot that failed has failed still.
+
     Raises:
         PromotionError: no such rollout, or it is not paused.
+        StorageError: an object among the reports cannot be read.
     """
     state = _known(store, deployment)
     if state.status != "paused":
         raise PromotionError(f"expected a paused rollout, {deployment} is {state.status}")
-    facts = {"status": "running", "reason": "resumed by a person", "phase_started_at": now or datetime.now(UTC)}
+    accepted = {
+        entry.robot: set_aside(store, entry, state.seqs.get(entry.robot, 1))
+        for entry in fleet(store)
+        if entry.robot in state.assigned
+    }
+    facts = {
+        "status": "running",
+        "reason": "resumed by a person",
+        "phase_started_at": now or datetime.now(UTC),
+        "accepted": state.accepted | accepted,
+    }
     state = state.model_copy(update=facts)
-    _save(store, state)
+    save_rollout(store, state)
     return state
 
 
@@ -186,65 +243,26 @@ def abort_rollout(store: ObjectStore, repository: ReleaseRepository, deployment:
     state = _known(store, deployment)
     if state.status not in _OPEN:
         raise PromotionError(f"expected an open rollout, {deployment} is {state.status}")
-    state = state.model_copy(update={"status": "halted", "reason": "aborted by a person"})
-    _save(store, state)
-    return _roll_back(store, repository, state)
+    if state.status != "halted":
+        state = state.model_copy(update={"status": "halted", "reason": "aborted by a person"})
+    save_rollout(store, state)
+    return roll_back(store, repository, state)
 
 
 def rollouts(store: ObjectStore) -> list[RolloutState]:
-    """Every rollout there was, by name."""
-    return [
-        RolloutState.parse(store.get("models", info.key, limit=_LIMIT), source=info.key)
-        for info in store.list("models", "rollouts/")
-    ]
+    """Every rollout there was, by name.
 
-
-def _assign(repository: ReleaseRepository, state: RolloutState, robots: list[str]) -> RolloutState:
-    plan = state.plan
-    phase = plan.phases[state.phase]
-    assigned = repository.assign_all(
-        robots,
-        _release(repository, plan.release),
-        deployment=plan.deployment,
-        trials=phase.soak_trials,
-        min_success=phase.min_success,
-    )
-    seqs = state.seqs | {robot: item.seq for robot, item in assigned.items()}
-    return state.model_copy(update={"assigned": (*state.assigned, *robots), "seqs": seqs})
-
-
-def _roll_back(store: ObjectStore, repository: ReleaseRepository, state: RolloutState) -> RolloutState:
-    """Assign anew: a higher seq that names the previous release."""
-    plan = state.plan
-    previous = _release(repository, plan.previous) if plan.previous else None
-    if state.assigned:
-        repository.assign_all(state.assigned, previous, deployment=plan.deployment)
-    to = plan.previous or "the built-in safe stop"
-    state = state.model_copy(
-        update={"status": "rolled-back", "reason": f"{state.reason}; {', '.join(state.assigned)} back to {to}"}
-    )
-    _save(store, state)
-    return state
-
-
-def _promote(store: ObjectStore, state: RolloutState) -> None:
-    with suppress(ObjectNotFoundError):  # byte for byte: a report of an older Drover stays what it is
-        store.put("models", PROMOTED, store.get("models", release_key(state.plan.release), limit=_LIMIT))
-
-
-def _release(repository: ReleaseRepository, name: str) -> Release:
-    found = next((item for item in repository.releases() if item.name == name), None)
-    if found is None:
-        raise PromotionError(f"expected a signed release {name}, there is none; publish it first")
+    Raises:
+        InvalidDocumentError: one cannot be read.
+    """
+    faults = Faults()
+    found = read_rollouts(store, faults)
+    faults.raise_first()
     return found
 
 
 def _known(store: ObjectStore, deployment: str) -> RolloutState:
-    state = read_rollout(store, deployment)
+    state = known_rollout(store, deployment)
     if state is None:
         raise PromotionError(f"there is no rollout {deployment}")
     return state
-
-
-def _save(store: ObjectStore, state: RolloutState) -> None:
-    store.put("models", f"rollouts/{state.plan.deployment}.json", state.canonical_json())

@@ -28,7 +28,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from components.contracts import Assignment, Frozen, PolicyPackage, Release, SecurityFloor
+from components.contracts import Assignment, Frozen, PolicyPackage, Release, SecurityFloor, hardware_id
 from components.contracts.errors import AlreadyExistsError, PromotionError
 from components.storage import ObjectStore, fetch, put_once
 
@@ -107,9 +107,12 @@ class ReleaseRepository:
             l4t: Jetson Linux releases it may run on; empty: any.
 
         Raises:
-            PromotionError: the name is taken by another package, keys are missing, or the repository is not ours.
+            PromotionError: the name is taken by another package, a hardware id is none, keys are missing, or the
+                repository is not ours.
             IntegrityError: a file of the package is not what its reference says.
         """
+        if odd := [name for name in hardware if hardware_id(name) != name]:
+            raise PromotionError(f"expected hardware ids such as jetson-orin-nx-16gb, got {odd}")
         files = {"manifest.json": package.manifest} | package.files
         published: list[Release] = []
 
@@ -211,6 +214,12 @@ class ReleaseRepository:
         """What a robot is assigned now."""
         role, path = self.metadata.load().roles["director"], f"assign/{robot}.json"
         return self._document(role, path, Assignment) if path in role.targets else None
+
+    def assignments(self) -> dict[str, Assignment]:
+        """What every robot is assigned now, by its id."""
+        role = self.metadata.load().roles["director"]
+        paths = [path for path in role.targets if path.startswith("assign/")]
+        return {item.robot: item for item in (self._document(role, path, Assignment) for path in paths)}
 
     def raise_floor(self, number: int) -> None:
         """Let no robot take a release below `number` again. Signed offline, by the targets keys.

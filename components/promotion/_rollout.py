@@ -1,20 +1,24 @@
 """The rollout, as a pure function: where it is and what robots report go in, the next step comes out.
 
 Offline is pending, never success. Silence of a whole phase is Inconclusive and pauses. A timeout is a failure. A halt
-stops assigning at once and is followed by a rollback of every robot that was reached.
+stops assigning at once and is followed by a rollback of every robot that was reached. A failure stays one, whatever the
+robot reports afterwards; what a robot reports and cannot be read pauses.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
-from components.contracts import AgentState, Phase, RobotReport, RolloutPlan, RolloutState
+from components.contracts import Phase, RobotReport, RolloutPlan, RolloutState
 from components.contracts.errors import InvalidDocumentError, PromotionError
 
+from ._reports import FAILED
+
 Standing = Literal["offline", "working", "committed", "inconclusive", "failed"]
-FAILED: tuple[AgentState, ...] = ("ROLLBACK", "QUARANTINE", "REJECTED")
+_NO_DOUBTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -123,25 +127,52 @@ def begin(plan: RolloutPlan, now: datetime) -> RolloutState:
     )
 
 
-def step(state: RolloutState, reports: Mapping[str, RobotReport], now: datetime) -> Step:
-    """The next step of a running rollout; any other status stays as it is.
+def step(
+    state: RolloutState,
+    reports: Mapping[str, RobotReport],
+    now: datetime,
+    doubts: Mapping[str, str] = _NO_DOUBTS,
+) -> Step:
+    """The next step of a rollout. One that is paused or superseded can only halt; one that is over stays as it is.
 
     Args:
         state: where it is.
-        reports: each robot's latest verified report; robots that said nothing are missing.
+        reports: of each robot the verified report that decides; robots that said nothing are missing.
         now: the platform's clock.
+        doubts: robots of which something cannot be read, and why.
     """
-    if state.status != "running":
+    running = state.status == "running"
+    if not running and state.status not in {"paused", "superseded"}:
         return Step(state)
     plan = state.plan
-    phase, reach = plan.phases[state.phase], plan.reach(state.phase)
-    late = (now - state.phase_started_at).total_seconds() > phase.timeout_s
-    standings = {robot: standing(state, robot, reports.get(robot), phase, late=late) for robot in state.assigned}
+    phase = plan.phases[state.phase]
+    late = running and (now - state.phase_started_at).total_seconds() > phase.timeout_s
+    standings: dict[str, Standing] = {
+        robot: "failed" if robot in state.failed else standing(state, robot, reports.get(robot), phase, late=late)
+        for robot in state.assigned
+    }
     committed = tuple(robot for robot, found in standings.items() if found == "committed")
     failed = tuple(robot for robot, found in standings.items() if found == "failed")
     state = state.model_copy(update={"committed": committed, "failed": failed})
     if reason := _too_many(phase, failed, committed, reports):
         return Step(_with(state, "halted", reason))
+    if not running:
+        return Step(state)
+    if doubtful := [f"{robot}: {doubts[robot]}" for robot in state.assigned if robot in doubts and robot not in failed]:
+        return Step(_with(state, "paused", f"Inconclusive, {phase.name}: {'; '.join(doubtful)}"))
+    return _proceed(state, standings, reports, now, late=late)
+
+
+def _proceed(
+    state: RolloutState,
+    standings: Mapping[str, Standing],
+    reports: Mapping[str, RobotReport],
+    now: datetime,
+    *,
+    late: bool,
+) -> Step:
+    """Assign what the phase has yet to reach, or wait, or settle the phase."""
+    phase, reach = state.plan.phases[state.phase], state.plan.reach(state.phase)
     missing = tuple(robot for robot in reach if robot not in state.assigned)
     if missing:
         return Step(_with(state, "running", f"{phase.name}: assigned to {', '.join(missing)}"), assign=missing)
@@ -177,12 +208,12 @@ def standing(state: RolloutState, robot: str, report: RobotReport | None, phase:
     Args:
         state: for the release, and the seq that the robot was given.
         robot: its id.
-        report: its latest; None: none.
+        report: the one that decides; None: none.
         phase: whose thresholds hold.
         late: the phase's time is over.
     """
     plan = state.plan
-    if report is None or report.seq < state.seqs.get(robot, 1) or report.deployment != plan.deployment:
+    if report is None or report.seq != state.seqs.get(robot, 1) or report.deployment != plan.deployment:
         return "offline"
     if report.state in FAILED:
         return "failed"

@@ -23,6 +23,7 @@ from ._identity import RobotIdentity, is_signed_by, report_key
 from ._jpeg import MAX_JPEG_BYTES, decode_jpeg
 from ._package import MANIFEST, VerifiedPackage, read_verified, verify_package
 from ._recorder import Recorder
+from ._reporting import PinnedReports, ReportSink
 from ._runtime import Decision, Runtime, Session
 from ._safety import Fault, SafeAction, SafetyLayer, Watchdog
 from ._selftest import hardware_name, measure_latency, percentiles, self_test, undecided
@@ -51,8 +52,10 @@ __all__ = [
     "Gateway",
     "GatewayPin",
     "OnnxBench",
+    "PinnedReports",
     "Power",
     "Recorder",
+    "ReportSink",
     "RobotIdentity",
     "Runtime",
     "SafeAction",

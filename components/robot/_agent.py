@@ -11,17 +11,17 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from components.contracts import AgentState, Release, RobotReport
-from components.contracts.errors import StorageError
-from components.storage import ObjectStore
+from components.contracts import AgentState, Release, RobotReport, hardware_id
+from components.contracts.errors import GatewayError
 
 from ._bench import Bench, TrialDriver
 from ._clock import utc_now
 from ._driving import VERIFY_S
 from ._fingerprint import Fingerprint
-from ._identity import RobotIdentity, report_key
+from ._identity import RobotIdentity
 from ._journal import Journal
 from ._machine import next_state, resume
+from ._reporting import ReportSink
 from ._slots import Slots
 from ._steps import Offers, Steps
 
@@ -44,7 +44,7 @@ class UpdateAgent:
         offers: checks for assignments and fetches files, verified.
         bench: verifies, builds and self-tests a package on this machine.
         trials: drives the operating trials.
-        reports: the store whose `reports` bucket takes the signed reports.
+        reports: takes the signed reports, in order; the robot's gateway.
         identity: the robot's key.
         fingerprint: of this device, asked anew in every state.
         is_safe: stationary and docked, so that the policy may be changed. Never times out.
@@ -63,7 +63,7 @@ class UpdateAgent:
         offers: Offers,
         bench: Bench,
         trials: TrialDriver,
-        reports: ObjectStore,
+        reports: ReportSink,
         identity: RobotIdentity,
         fingerprint: Callable[[], Fingerprint],
         is_safe: Callable[[], bool],
@@ -139,12 +139,14 @@ class UpdateAgent:
         return self._steps.job.state
 
     def send_reports(self) -> None:
-        """Send what waits; without a network it goes on waiting."""
+        """Send what waits, in order; without a gateway it goes on waiting."""
         for signed in self._journal.unsent():
             try:
-                self._reports.put("reports", report_key(signed.report), signed.canonical_json())
-            except StorageError as error:
+                self._reports.report(signed)
+            except GatewayError as error:
                 log.info("%s: reports wait: %s", self.robot, error)
+                if error.code == "conflict":  # of an earlier journal or key of this robot, or planted
+                    self._journal.renumber(self._identity.sign)
                 return
             self._journal.sent(signed.report)
 
@@ -211,5 +213,5 @@ class UpdateAgent:
             p99_ms=job.p99_ms,
             provider=job.provider,
             count=self._journal.next_count(),
-            fingerprint=f"{device.module}/{device.digest()[:12]}",
+            fingerprint=f"{hardware_id(device.module)}/{device.digest()[:12]}",
         )

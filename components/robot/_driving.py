@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from components.contracts import Release
+from components.contracts import Release, hardware_id
 from components.contracts.errors import InvalidDocumentError, PackageError
 
 from ._bench import Bench
@@ -34,7 +34,7 @@ MAX_PACKAGE_BYTES = 2**30
 
 def why_unfit(release: Release, files: Mapping[str, FileEntry], device: Fingerprint, journal: Journal) -> str | None:
     """Why this device must not take a release; None: it may."""
-    if device.module not in release.hardware:
+    if hardware_id(device.module) not in release.hardware:
         return f"{release.name} is for {', '.join(release.hardware)}; this is {device.module}"
     if release.l4t and device.l4t not in release.l4t:
         return f"{release.name} is for Jetson Linux {', '.join(release.l4t)}; this is {device.l4t or 'none'}"

@@ -25,6 +25,8 @@ from components.contracts import (
     Frozen,
     GatewayProblem,
     PublicKey,
+    ReportAnswer,
+    SignedReport,
     UploadAnswer,
     UploadCompletion,
     UploadRequest,
@@ -94,18 +96,33 @@ class Gateway:
         Raises:
             GatewayError: refused, away for longer than `patience`, or the answer makes no sense.
         """
-        return self._ask("/v1/uploads", request)
+        return self._ask("/v1/uploads", request, UploadAnswer)
 
     def complete(self, completion: UploadCompletion) -> UploadAnswer:
         """Every part is there. Raises as `upload`."""
-        return self._ask("/v1/uploads/complete", completion)
+        return self._ask("/v1/uploads/complete", completion, UploadAnswer)
 
-    def _ask(self, path: str, request: Frozen) -> UploadAnswer:
+    def report(self, signed: SignedReport) -> None:
+        """Deliver a report (`ReportSink`): the platform has said which bytes it keeps, and they are these.
+
+        Raises:
+            GatewayError: as `upload`; `conflict`: other bytes have its number.
+        """
+        answer, report = self._ask("/v1/reports", signed, ReportAnswer), signed.report
+        kept = ReportAnswer(robot=report.robot, seq=report.seq, count=report.count, sha256=signed.digest())
+        if answer != kept:
+            raise GatewayError(
+                "malformed",
+                f"{self._url} was sent report {kept.seq}-{kept.count} ({kept.sha256[:12]}) and says that it keeps "
+                f"{answer.seq}-{answer.count} ({answer.sha256[:12]}); the report waits",
+            )
+
+    def _ask(self, path: str, request: Frozen, kind: type[F]) -> F:
         body = request.canonical_json()
         for left in reversed(range(_CLOCK_TRIES)):
             try:
                 return _post(
-                    self.http, self._url, path, body, UploadAnswer, patience=self._patience,
+                    self.http, self._url, path, body, kind, patience=self._patience,
                     authorization=lambda: f"Bearer {self._token(path, body)}",
                 )  # fmt: skip
             except GatewayError as error:

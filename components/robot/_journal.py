@@ -1,7 +1,7 @@
 """What the update agent must not forget: SQLite, synchronous=FULL, one transaction a step."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +18,9 @@ CREATE TABLE IF NOT EXISTS floors (name TEXT PRIMARY KEY, value INTEGER NOT NULL
 CREATE TABLE IF NOT EXISTS quarantine (package TEXT, fingerprint TEXT, reason TEXT, PRIMARY KEY (package, fingerprint));
 CREATE TABLE IF NOT EXISTS outbox (count INTEGER PRIMARY KEY, report TEXT NOT NULL);
 """
+
+_NUMBERS_LEFT_OUT = 1000
+"""When a report's number is taken: about as many as one journal may have used before it was lost."""
 
 
 class FileEntry(Frozen):
@@ -111,6 +114,17 @@ class Journal:
     def sent(self, report: RobotReport) -> None:
         with self._connection as db:
             db.execute("DELETE FROM outbox WHERE count = ?", (report.count,))
+
+    def renumber(self, sign: Callable[[RobotReport], SignedReport]) -> None:
+        """Give every report that waits a new number, far above those that are taken."""
+        waiting, first = self.unsent(), self.next_count() + _NUMBERS_LEFT_OUT
+        with self._connection as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("DELETE FROM outbox")
+            for count, signed in enumerate(waiting, first):
+                document = sign(signed.report.model_copy(update={"count": count})).canonical_json().decode()
+                self._set("count", str(count))
+                db.execute("INSERT INTO outbox VALUES (?, ?)", (count, document))
 
     def handled(self, scope: str) -> int:
         """The last settled seq under these director's keys."""

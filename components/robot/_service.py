@@ -20,6 +20,7 @@ from ._fingerprint import Fingerprint, read_fingerprint
 from ._identity import RobotIdentity
 from ._journal import Journal
 from ._loop import keep_running, wait_after
+from ._reporting import PinnedReports, ReportSink
 from ._tuf import ReleaseClient
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def open_agent(
     store: ObjectStore,
     *,
     trials: TrialDriver,
+    reports: ReportSink | None = None,
     bench: Bench | None = None,
     fingerprint: Fingerprint | Callable[[], Fingerprint] | None = None,
     is_safe: Callable[[], bool] | None = None,
@@ -46,7 +48,7 @@ def open_agent(
     on_state: Callable[[AgentState], None] = lambda _state: None,
     verify_s: float = VERIFY_S,
 ) -> Iterator[UpdateAgent]:
-    """An agent on an enrolled robot's home; one at a time.
+    """An agent on an enrolled robot's home; one at a time. `reports`: None sends them to the gateway that is pinned.
 
     Raises:
         ConfigurationError: the home has no root of trust, or another agent has it.
@@ -70,7 +72,7 @@ def open_agent(
                 ),
                 bench=bench or OnnxBench(),
                 trials=trials,
-                reports=store,
+                reports=reports or PinnedReports(home, patience=STORE_PATIENCE_S),
                 identity=RobotIdentity(home),
                 fingerprint=device,
                 is_safe=is_safe or (lambda: not (home / MOVING_FILE).exists()),
@@ -99,8 +101,9 @@ def run_agent(
     """Run a robot's update agent until `stop` is set; `once`: one tick.
 
     Args:
-        settings: the store, with the robots' identity.
-        robot: its id; enrolled, so that `home` holds its root of trust.
+        settings: the store, with the robots' identity, which reads releases.
+        robot: its id; enrolled, so that `home` holds its root of trust and the pin of its gateway. Without the pin the
+            agent works, and its reports wait.
         home: its folder. A file `moving` in it holds activation back.
         trial_driver: "module:function", a `TrialDriver`.
         hardware: hardware id of a robot that cannot tell, e.g. "simulated".

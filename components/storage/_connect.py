@@ -19,8 +19,8 @@ def connect(settings: Settings, *, identity: Identity = "platform", patience: fl
     """The object store that the settings name. Nothing is sent yet.
 
     Args:
-        identity: `gateway` may open and complete uploads, read receipts and enrol robots; `robot` may only write
-            reports and read releases.
+        identity: `gateway` may open and complete uploads, read receipts, enrol robots and write their reports; `robot`
+            may only read releases.
         patience: seconds during which a call is tried again while the server does not answer.
 
     Raises:

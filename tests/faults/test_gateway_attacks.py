@@ -166,7 +166,9 @@ def test_gateways_own_key_reads_no_episode_removes_nothing_and_promotes_nothing(
         lambda: gateway.get("episodes", "x.h5"),
         lambda: list(gateway.list("episodes")),
         lambda: list(gateway.list("models")),
-        lambda: gateway.put("reports", "robots/x", b"evil"),
+        lambda: gateway.put("reports", "evaluations/x/report.html", b"evil"),
+        lambda: gateway.put("reports", "robots-evil/x", b"evil"),
+        lambda: gateway.remove("reports", "robots/robot-1/00000001-00000001.json"),
     ]
     for call in refused:
         with pytest.raises(StorageError, match="not allowed"):

@@ -4,10 +4,12 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from components.contracts import RobotReport
 from components.contracts.errors import GatewayError
 from components.robot import Gateway, GatewayPin, RobotIdentity, Spool, Uploader, UploadRules, enrol
 from components.robot import _gateway as module
@@ -81,6 +83,36 @@ def test_senseless_answer_is_bounded_keeps_the_episode_and_is_an_alarm(tmp_path:
     assert len(report.failed["one"]) < 1000
     assert path.read_bytes() == b"data"
     assert spool.status().alarms
+    assert 1 <= len(requests) <= 10
+
+
+KEPT = b'{"robot":"robot-1","seq":%d,"count":%d,"sha256":"%s"}'
+WRONG_ANSWERS = ANSWERS | {
+    "empty object": _said(200, b"{}"),
+    "created": _said(201, b""),
+    "no content": _said(204, b""),
+    "other bytes": _said(200, KEPT % (1, 1, b"0" * 64)),
+    "other number": _said(200, KEPT % (1, 2, b"%s")),
+    "other assignment": _said(200, KEPT % (2, 1, b"%s")),
+    "in html": _said(200, b"<html>" + KEPT % (1, 1, b"%s")),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_ANSWERS)
+def test_report_is_delivered_to_nobody_who_does_not_name_its_bytes(tmp_path: Path, kind: str) -> None:
+    identity = RobotIdentity(tmp_path)
+    signed = identity.sign(
+        RobotReport(
+            robot="robot-1", sent_at=datetime(2026, 1, 1, tzinfo=UTC), deployment="d1", release="r1", attempted="r1",
+            seq=1, count=1, state="QUARANTINE", reason="", trials=0, successes=0, p50_ms=None, p99_ms=None,
+            provider=None,
+        )
+    )  # fmt: skip
+    answer = WRONG_ANSWERS[kind].replace(b"%s", signed.digest().encode())
+    with _gateway(answer) as (url, requests):
+        pin = GatewayPin(robot="robot-1", url=url, receipt_keys=("0" * 64,))
+        with pytest.raises(GatewayError):
+            Gateway(pin, identity, patience=0.3).report(signed)
     assert 1 <= len(requests) <= 10
 
 

@@ -97,7 +97,8 @@ def test_row_27_forged_report_of_a_canary_does_not_count(world: World) -> None:
     document = {"report": forged | {"count": 99}, "signature": "0" * 128}
     world.store.put("reports", "robots/robot-1/00000002-00000099.json", json.dumps(document).encode())
     state = advance(world)
-    assert (state.status, state.committed) == ("running", ())
+    assert (state.status, state.committed) == ("paused", ())
+    assert "robot-1: its newest report, number 99, is not signed by the key of robot-1" in state.reason
 
 
 @pytest.mark.parametrize("threshold", ["soon", "80 %", "NaN", -0.1, 1.5, None])

@@ -15,7 +15,7 @@ import jwt
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from components.contracts import PART_BYTES, Settings
+from components.contracts import PART_BYTES, RobotReport, Settings, SignedReport
 from components.ingest import (
     GatewayLimits,
     ReceiptKey,
@@ -119,6 +119,19 @@ class Robot:
                 return self.complete(file, ticket["upload_id"], name=name)
             for link in ticket["links"]:
                 assert self.put(link, file).status_code == 200
+
+    def report(self, **fields: Any) -> SignedReport:
+        """A report that this robot signed."""
+        facts = {
+            "robot": self.name, "sent_at": "2026-01-01T00:00:00Z", "deployment": "d1", "release": "r1",
+            "attempted": "r1", "seq": 1, "state": "IDLE", "reason": "committed", "trials": 2, "successes": 2,
+            "p50_ms": 1.0, "p99_ms": 2.0, "provider": "CPUExecutionProvider", "count": 1,
+        } | fields  # fmt: skip
+        report = RobotReport.model_validate(facts)
+        return SignedReport(report=report, signature=self.key.sign(report.canonical_json()).hex())
+
+    def send_report(self, signed: SignedReport, **changes: Any) -> httpx.Response:
+        return self.post("/v1/reports", signed.canonical_json(), **changes)
 
     def put(self, link: dict[str, Any], file: bytes) -> httpx.Response:
         start = (link["number"] - 1) * PART_BYTES

@@ -19,10 +19,10 @@ READ = {"get", "stat", "list"}
 WRITE = {"put", "overwrite", "begin", "send", "complete"}
 ALLOWED: dict[str, dict[str, set[str]]] = {
     "gateway": {"inbox": WRITE | {"list", "uploads", "parts", "abandon"}, "receipts": {"get", "stat"}},
-    "robot": {"reports": WRITE, "releases": READ},
+    "robot": {"releases": READ},
     "pages": {"reports": {"get", "stat"}},
 }
-"""Of each whole bucket. What the gateway may do below two prefixes of `models` is asked for by a test of its own."""
+"""Of each whole bucket. What is granted below single prefixes is asked for by tests of their own."""
 COARSE = {"get": {"uploads", "parts"}, "put": {"abandon"}}
 """On SeaweedFS whoever may read a bucket sees its open uploads too (ids and sizes, no content), and whoever may write
 may abandon them."""
@@ -133,15 +133,36 @@ def test_identity_may_do_exactly_what_is_granted(s3: Settings, platform: S3Store
     assert found <= granted | unavoidable, f"{name} should not be allowed to, in {bucket}: {sorted(found - granted)}"
 
 
-@pytest.mark.parametrize(("prefix", "may_write"), [("fleet/", True), ("invitations/", True), ("receipt-keys/", False)])
-def test_gateway_reads_what_enrolling_needs_and_writes_what_it_changes(
-    s3: Settings, platform: S3Store, prefix: str, may_write: bool
+@pytest.mark.parametrize(
+    ("bucket", "prefix", "may_write"),
+    [
+        ("models", "fleet/", True), ("models", "invitations/", True), ("models", "receipt-keys/", False),
+        ("reports", "robots/", True),
+    ],
+)  # fmt: skip
+def test_gateway_reads_what_it_needs_and_writes_what_it_changes(
+    s3: Settings, platform: S3Store, bucket: str, prefix: str, may_write: bool
 ) -> None:
-    found = Attempts(platform, _as(s3, "gateway"), "models", prefix).allowed()
+    found = Attempts(platform, _as(s3, "gateway"), bucket, prefix).allowed()
 
     assert {"get", "stat"} <= found
     assert ({"put", "overwrite"} <= found) is may_write
     assert "remove" not in found
+
+
+@pytest.mark.parametrize("prefix", ["robots-evil/", "evaluations/", "checks/", "coverage/", "set-aside/robots/"])
+def test_gateway_writes_nothing_else_among_the_reports(s3: Settings, platform: S3Store, prefix: str) -> None:
+    found = Attempts(platform, _as(s3, "gateway"), "reports", prefix).allowed()
+
+    assert not found & {"put", "overwrite", "remove", "begin", "send", "complete"}
+
+
+def test_page_server_reads_the_digests_of_pages_and_no_more_of_their_bucket(s3: Settings, platform: S3Store) -> None:
+    found = Attempts(platform, _as(s3, "pages"), "models", "pages/").allowed()
+
+    assert {"get", "stat"} <= found
+    assert not found & {"put", "overwrite", "remove", "begin", "send", "complete"}
+    assert Attempts(platform, _as(s3, "pages"), "models", "fleet/").allowed() == set()
 
 
 @pytest.mark.parametrize("name", ALLOWED)

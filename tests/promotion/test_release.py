@@ -8,9 +8,10 @@ from components.contracts import UNKNOWN_HARDWARE, Settings, TrainingPlan
 from components.contracts.errors import PromotionError
 from components.ingest import register_robot
 from components.promotion import advance, enrol_robot, find_incumbent, open_repository, release
+from components.robot import RobotIdentity
 from components.storage import FolderStore
 from tests.faults.fleet_world import World
-from tests.reports import DIGEST, make_ensemble, make_report
+from tests.reports import make_ensemble, make_report
 
 ROBOTS = ("robot-1", "robot-2", "robot-3")
 
@@ -51,8 +52,9 @@ def test_next_release_names_the_promoted_one_to_go_back_to(world: World, setting
     assert promoted.release.name == "r0001"
 
 
-def test_robot_that_joined_without_its_hardware_only_uploads(world: World, settings: Settings) -> None:
-    register_robot(world.store, "uploader", DIGEST, hardware=UNKNOWN_HARDWARE)
+def test_robot_that_joined_without_its_hardware_only_uploads(world: World, settings: Settings, tmp_path: Path) -> None:
+    public_key = RobotIdentity(tmp_path / "uploader").public_key
+    register_robot(world.store, "uploader", public_key, hardware=UNKNOWN_HARDWARE)
     state = release(world.store, settings, world.package(), make_ensemble(), make_report(), TrainingPlan())
     assert state.plan.robots == ROBOTS
 

@@ -148,3 +148,8 @@ def test_row_41_one_of_two_workers_killed_ends_with_the_bits_of_an_undisturbed_r
         store, dataset, spec_of(dataset), name="member", checkpoint_dir=tmp_path / "runs", workers=2, progress=killer
     )
     expect_the_same(policy, killer, undisturbed(world, tmp_path, 2))
+    again = train(
+        store, dataset, spec_of(dataset), name="member", checkpoint_dir=tmp_path / "runs", workers=2,
+        progress=lambda *_: pytest.fail("trained again"),
+    )  # fmt: skip
+    assert again == policy

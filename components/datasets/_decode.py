@@ -1,7 +1,9 @@
 """Episode files to small frames, several at once, in processes of their own."""
 
 import multiprocessing
+import os
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -41,7 +43,9 @@ def decode(
     context = multiprocessing.get_context("spawn")  # fork would copy a parent's threads half
     with (
         tempfile.TemporaryDirectory(prefix="drover-dataset-") as folder,
-        ProcessPoolExecutor(min(workers, max(len(records), 1)), mp_context=context) as pool,
+        ProcessPoolExecutor(
+            min(workers, max(len(records), 1)), mp_context=context, initializer=_end_with_parent
+        ) as pool,
     ):
         waiting: deque[tuple[EpisodeRecord, Future[Decoded | str]]] = deque()
         for record in records:
@@ -60,6 +64,18 @@ def _submit(pool: ProcessPoolExecutor, path: Path, frame: FrameSpec) -> Future[D
         future: Future[Decoded | str] = Future()
         future.set_exception(error)
         return future
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: one that is killed cannot do it, and the pool would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _decode(path: Path, frame: FrameSpec) -> Decoded | str:

@@ -59,8 +59,12 @@ World = tuple[FolderStore, DatasetVersion]
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def make_world(folder: Path) -> World:
     """A store with a dataset of tiny episodes: 12 train, 6 validate, 4 test."""
-    store = FolderStore(tmp_path / "store")
+    store = FolderStore(folder / "store")
     shards: list[ObjectRef] = []
     listed: list[DatasetEpisode] = []
     parts: dict[Split, range] = {"train": range(12), "validation": range(12, 18), "test": range(18, 22)}

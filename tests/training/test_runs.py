@@ -1,13 +1,10 @@
-"""Runs on a real local Ray: two workers of which one is killed, trials side by side, what finished stays finished."""
+"""Runs on a real local Ray: trials side by side, what finished stays finished. Killed workers: `tests/faults`."""
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from components.contracts import (
@@ -77,39 +74,6 @@ def test_trials_give_what_the_plain_loop_gives_and_are_not_repeated(world: World
     )
     assert again == policies
     assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".json"]
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
-def test_a_run_whose_worker_is_killed_finishes(world: World, tmp_path: Path) -> None:
-    store, dataset = world
-    spec, killed, seen = spec_of(dataset, epochs=60, patience=60), list[int](), list[int]()
-
-    def kill_one(name: str, metrics: EpochMetrics) -> None:
-        seen.append(metrics.epoch)
-        if not killed:
-            worker = train_workers()[-1]
-            killed.append(worker.pid)
-            os.kill(worker.pid, signal.SIGKILL)
-
-    policy = train(store, dataset, spec, name="member", checkpoint_dir=tmp_path / "checkpoints", progress=kill_one)
-    assert killed
-    assert [item.epoch for item in policy.curve] == list(range(60))
-    assert policy.curve[-1].training_loss < policy.curve[0].training_loss
-    again = train(store, dataset, spec, name="member", checkpoint_dir=tmp_path / "checkpoints")
-    assert again == policy
-
-
-def train_workers() -> list[psutil.Process]:
-    """Of our own Ray alone: raylet's children are our grandchildren."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -65,12 +65,12 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _fail(f"this command needs {error.name}, which a robot's installation leaves out: install drover[platform]")
     except typer.Abort:
-        _fail("aborted; nothing was done after the question")
+        _fail("aborted; nothing was changed")
     except typer.TyperException as error:
         message = " ".join(error.format_message().split())
         if not message:  # a group without a command has shown its help
             sys.exit(error.exit_code)
-        _fail(f"{message} See `--help`.", error.exit_code)
+        _fail(f"{message.rstrip('.')}; see `--help`", error.exit_code)
     except Exception:  # noqa: BLE001  # a fault of ours: its trace, with whatever text is in it
         sys.stderr.write(printable_lines(traceback.format_exc().rstrip()) + "\n")
         sys.exit(1)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import pytest
 from typer.testing import CliRunner
 
@@ -35,6 +36,20 @@ def test_an_export_says_what_it_did_and_an_import_takes_it_back(record: Record, 
             told = drover("import", back, tmp_path / name, "--robot", "robot-1", "--out", tmp_path / f"{name}-back")
             assert "drover robot upload" in told.replace("\n", " ")
             assert (tmp_path / f"{name}-back" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_names_in_files_do_not_lead_out_of_the_exports_folder(record: Record, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, name in enumerate(("../../evil", "/evil", "a/b", ".evil", "evil\x1b[2J", "evil\n")):
+        path = record(folder=source, name=f"e{number}")
+        with h5py.File(path, "r+") as file:
+            file.attrs["episode_name"] = name
+    for kind in ("hdf5", "mcap", "rerun"):
+        out = tmp_path / "exports" / kind
+        drover("export", kind, source, "--out", out)
+        assert {path.stem for path in out.iterdir()} == {f"e{number}" for number in range(6)}
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "exports"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from components.contracts import (
     BASELINES,
     FIRST_FRAME_WARNING,
     UNSHIFTED,
+    Ensemble,
     EvaluationReport,
     Leak,
     LeakCheck,
@@ -86,7 +87,9 @@ def test_instruction_with_markup_is_shown_and_not_run(world):
 def test_names_of_policies_with_markup_and_control_characters_are_text(whole):
     document = full_report().model_dump_json().replace('"mlp"', json.dumps(HOSTILE))
     document = document.replace(f'"head":{json.dumps(HOSTILE)}', '"head":"mlp"')
-    text = render(EvaluationReport.parse(document, source="a test"), full_material()).decode()
+    fields = json.loads(document)
+    fields["subject_digest"] = Ensemble.model_validate(fields["inputs"]["ensemble"]).digest()
+    text = render(EvaluationReport.parse(json.dumps(fields), source="a test"), full_material()).decode()
     page = _Page(text)
     assert SHOWN in page.text
     assert page.tags == whole[1].tags

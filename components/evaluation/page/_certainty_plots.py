@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from components.contracts import Ablation, Disagreement, Reliability, printable
+from components.contracts import Ablation, Disagreement, Reliability
 
-from ._plots import COLOURS, FAINT, INK, band, data_uri, drawing, whisker
+from ._plots import COLOURS, FAINT, INK, band, data_uri, drawing, whisker, written
 
 _WRONG = "#d55e00"
 
@@ -54,7 +54,7 @@ def novelty(item: Disagreement) -> str | None:
         panel.axvline(0.5, linestyle="--", color=INK, linewidth=0.8)
         for shift, y in zip(item.novelty, rows, strict=True):
             whisker(panel, shift.auroc, y, COLOURS["subject"])
-        panel.set_yticks(list(rows), [printable(shift.shift) for shift in item.novelty])
+        panel.set_yticks(list(rows), [written(shift.shift) for shift in item.novelty])
         panel.set_xlim(min(0.3, *(shift.auroc.low for shift in item.novelty)), 1.02)
         panel.grid(visible=True, axis="x")
         panel.set_xlabel("AUROC of disagreement; 0.5 is chance")
@@ -72,7 +72,7 @@ def ablations(items: Sequence[Ablation], *, simulated: bool) -> str | None:
             if item.expects == "stays":
                 panel.plot([-item.margin, item.margin], [y, y], color=FAINT, linewidth=11, solid_capstyle="butt")
             whisker(panel, item.mae_loss, y, COLOURS["subject"] if item.held else _WRONG, "o" if item.held else "X")
-        panel.set_yticks(list(rows), [printable(item.name) for item in items])
+        panel.set_yticks(list(rows), [written(item.name) for item in items])
         panel.grid(visible=True, axis="x")
         panel.locator_params(axis="x", nbins=5)
         panel.set_xlabel("rise of the mean absolute error")

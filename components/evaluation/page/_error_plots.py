@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from components.contracts import Axis, EpochMetrics, OpenLoopScore, printable
+from components.contracts import Axis, EpochMetrics, OpenLoopScore
 
-from ._plots import COLOURS, CYCLE, DASHES, FAINT, MARKS, band, data_uri, drawing, from_zero, whisker
+from ._plots import COLOURS, CYCLE, DASHES, FAINT, MARKS, band, data_uri, drawing, from_zero, whisker, written
 
 UNITS: dict[Axis, str] = {"linear_x": "m/s", "linear_y": "m/s", "angular_z": "rad/s"}
 _OVER = "mean absolute error over the varying axes"
@@ -19,7 +19,7 @@ def errors(scores: Sequence[OpenLoopScore], *, simulated: bool) -> str:
         rows = range(len(scores))[::-1]
         for score, y in zip(scores, rows, strict=True):
             whisker(panel, score.mae, y, COLOURS[score.role], MARKS[score.role])
-        panel.set_yticks(list(rows), [printable(score.name) for score in scores])
+        panel.set_yticks(list(rows), [written(score.name) for score in scores])
         from_zero(panel)
         panel.set_xlabel(_OVER)
         return data_uri(figure, simulated=simulated)
@@ -37,7 +37,7 @@ def errors_by_axis(scores: Sequence[OpenLoopScore], axes: Sequence[Axis], *, sim
                 shift = 0.22 * (index - (len(axes) - 1) / 2)
                 whisker(panel, score.mae_by_axis[axis], y - shift, CYCLE[index], mark)
             panel.plot([], [], f"{mark}-", color=CYCLE[index], label=f"{axis}, {UNITS[axis]}")
-        panel.set_yticks(rows, [printable(score.name) for score in scores])
+        panel.set_yticks(rows, [written(score.name) for score in scores])
         from_zero(panel)
         panel.set_xlabel("mean absolute error of one axis")
         figure.legend(loc="outside upper right", ncols=len(axes))
@@ -55,9 +55,9 @@ def errors_by_scenario(scores: Sequence[OpenLoopScore], *, simulated: bool) -> s
             shift = 0.25 * (index - (len(scores) - 1) / 2)
             for name, y in zip(scenarios, rows, strict=True):
                 whisker(panel, score.mae_by_scenario[name], y - shift, COLOURS[score.role], MARKS[score.role])
-            panel.plot([], [], f"{MARKS[score.role]}-", color=COLOURS[score.role], label=printable(score.name))
+            panel.plot([], [], f"{MARKS[score.role]}-", color=COLOURS[score.role], label=written(score.name))
         counts = [scores[0].mae_by_scenario[name].n for name in scenarios]
-        panel.set_yticks(rows, [printable(f"{name} (n={n})") for name, n in zip(scenarios, counts, strict=True)])
+        panel.set_yticks(rows, [written(f"{name} (n={n})") for name, n in zip(scenarios, counts, strict=True)])
         from_zero(panel)
         panel.set_xlabel(_OVER)
         figure.legend(loc="outside upper right", ncols=2)
@@ -73,7 +73,7 @@ def errors_by_frame(scores: Sequence[OpenLoopScore], *, simulated: bool) -> str 
         for score in scores:
             band(
                 panel, steps, [score.mae_by_frame[step] for step in steps],
-                colour=COLOURS[score.role], mark=MARKS[score.role], label=printable(score.name),
+                colour=COLOURS[score.role], mark=MARKS[score.role], label=written(score.name),
             )  # fmt: skip
         panel.set_ylim(bottom=0)
         panel.locator_params(axis="x", integer=True)
@@ -109,7 +109,7 @@ def learning_curves(curves: Mapping[str, Sequence[EpochMetrics]], *, simulated: 
                 colour, dash = CYCLE[index % len(CYCLE)], DASHES[index // len(CYCLE) % len(DASHES)]
                 epochs = [item.epoch for item in curve]
                 panel.plot(
-                    epochs, [getattr(item, fields[-1]) for item in curve], dash, color=colour, label=printable(name)
+                    epochs, [getattr(item, fields[-1]) for item in curve], dash, color=colour, label=written(name)
                 )
                 if len(fields) > 1:
                     panel.plot(epochs, [getattr(item, fields[0]) for item in curve], dash, color=colour, alpha=0.4)

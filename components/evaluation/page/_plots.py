@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from components.contracts import Estimate
+from components.contracts import Estimate, printable
 
 INK, FAINT, SIMULATED = "#1d2733", "#c9d1da", "#8a5a00"
 WIDTH = 4.6
@@ -24,6 +24,7 @@ MARKS = {
     "straight-ahead": "X",
 }  # fmt: skip
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#6b7580")
+_LONGEST = 48
 DASHES = ("-", "--", "-.", ":")
 RC = {
     "svg.hashsalt": "drover", "svg.fonttype": "path", "font.size": 9, "font.family": "DejaVu Sans",
@@ -81,3 +82,9 @@ def from_zero(panel: Axes) -> None:
     panel.set_xlim(left=-0.02 * panel.get_xlim()[1])
     panel.locator_params(axis="x", nbins=6)
     panel.grid(visible=True, axis="x")
+
+
+def written(name: str) -> str:
+    """A name as a label: printable, and short enough to leave the panel its room."""
+    shown = printable(name)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"

@@ -13,8 +13,9 @@ with its dashboard), `pages` (reports for a browser), `serving` (the Bento of th
 `<home>/logs`.
 
 What is not covered: other users of this machine. Prefect, the Bento and the pages answer anyone who can reach loopback;
-the object store asks for credentials and Ray for the token in `~/.ray/auth_token`, which Ray makes readable to everyone
-who may enter that folder. No limit is set on what flows and trainings use.
+the object store answers signed S3 requests alone (its inner ports want the certificate in `<home>/store`), and Ray asks
+for the token in `<home>/ray-token`, on gRPC for the certificate in `<home>/ray-certificates` too. No limit is set on
+what flows and trainings use.
 """
 
 import json

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
+import ray
 
 from components.contracts import (
     DatasetVersion,
@@ -28,6 +30,7 @@ from components.training._cluster import cluster
 from components.training._data import TrainingData, stack
 from components.training._loop import fit
 from components.training._runs import _LINEAGE, _Runs
+from tests.infra.stranger import ask, family, listening
 
 World = tuple[FolderStore, DatasetVersion]
 
@@ -87,6 +90,7 @@ def test_a_run_whose_worker_is_killed_finishes(world: World, tmp_path: Path) -> 
 
     def kill_one(name: str, metrics: EpochMetrics) -> None:
         seen.append(metrics.epoch)
+        listening(family(os.getpid()))  # fails if any of them can be reached from outside this machine
         if not killed:
             worker = train_workers()[-1]
             killed.append(worker.pid)
@@ -98,6 +102,17 @@ def test_a_run_whose_worker_is_killed_finishes(world: World, tmp_path: Path) -> 
     assert policy.curve[-1].training_loss < policy.curve[0].training_loss
     again = train(store, dataset, spec, name="member", checkpoint_dir=tmp_path / "checkpoints")
     assert again == policy
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_own_ray_answers_nobody_without_its_token() -> None:
+    address = ray.get_runtime_context().gcs_address
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as refusal:
+        channel.unary_unary("/ray.rpc.InternalKVGcsService/InternalKVKeys")(b"", timeout=20)
+
+    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    metrics = b"GET /metrics HTTP/1.0\r\n\r\n"
+    assert not any(b"# HELP" in ask(port, metrics) for port in listening(family(os.getpid())))
 
 
 def train_workers() -> list[psutil.Process]:

@@ -14,6 +14,9 @@ STACK_FILE = "stack.json"
 """In `home`, mode 600: what the running embedded stack adds to the settings."""
 
 
+_RAY_ACCESS = frozenset({"ray_token_file", "ray_certificates"})
+
+
 class _RunningStack(PydanticBaseSettingsSource):
     """Fields that `drover up` wrote to `<home>/stack.json`; the environment outranks them."""
 
@@ -23,13 +26,16 @@ class _RunningStack(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         path = Path(self.current_state.get("home") or Path.home() / ".drover") / STACK_FILE
         try:
-            return dict(json.loads(path.read_text())["settings"])
+            found = dict(json.loads(path.read_text())["settings"])
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
             raise StackError(f"{path} cannot be read: {error.strerror}; it belongs to who ran `drover up`") from None
         except (ValueError, KeyError, TypeError) as error:
             raise StackError(f"{path} is damaged ({error}); remove it; `drover up` writes it anew") from None
+        if self.current_state.get("ray_address") is not None:  # another Ray: not to be told this one's token
+            return {name: value for name, value in found.items() if name not in _RAY_ACCESS}
+        return found
 
 
 class Settings(BaseSettings):

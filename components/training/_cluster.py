@@ -2,8 +2,10 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import ray
 
@@ -20,18 +22,19 @@ def cluster(settings: Settings, *, cpus: int) -> Iterator[None]:
         yield
         return
     address = settings.ray_address or os.environ.get("RAY_ADDRESS")
-    own = {
-        "num_cpus": max(cpus, os.cpu_count() or 1),
-        "object_store_memory": _OBJECT_STORE_BYTES,
-        "include_dashboard": False,
-    }
-    ray.init(
-        address=address or "local",
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        **({} if address else own),
-    )
-    try:
+    with ExitStack() as stack:
+        if address:
+            options: dict[str, Any] = {"address": address}
+        else:
+            # Ray's own folder, /tmp/ray, is everybody's, and so may be the sockets in it
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+            options = {
+                "address": "local",
+                "num_cpus": max(cpus, os.cpu_count() or 1),
+                "object_store_memory": _OBJECT_STORE_BYTES,
+                "include_dashboard": False,
+                "_temp_dir": folder,
+            }
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
+        stack.callback(ray.shutdown)
         yield
-    finally:
-        ray.shutdown()

@@ -32,6 +32,17 @@ def test_the_running_stack_fills_in_and_the_environment_outranks_it(
     assert settings.ray_address == "127.0.0.1:2"
 
 
+def test_another_ray_is_not_told_the_stacks_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"ray_address": "127.0.0.1:2", "ray_token_file": "/h/token", "ray_certificates": "/h/certificates"}
+    (tmp_path / STACK_FILE).write_text(json.dumps({"version": "x", "settings": fields}))
+    monkeypatch.setenv("DROVER_HOME", str(tmp_path))
+    ours = Settings().ray_access
+    monkeypatch.setenv("DROVER_RAY_ADDRESS", "ray.example:6379")
+
+    assert (ours["RAY_AUTH_TOKEN_PATH"], ours["RAY_TLS_SERVER_KEY"]) == ("/h/token", "/h/certificates/node.key")
+    assert Settings().ray_access == {}
+
+
 def test_a_damaged_stack_file_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / STACK_FILE).write_text("{")
     monkeypatch.setenv("DROVER_HOME", str(tmp_path))

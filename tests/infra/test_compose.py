@@ -36,7 +36,7 @@ def test_no_secret_is_inside_and_each_is_asked_for(compose: dict[str, Any]) -> N
     asked = set()
     for service in compose["services"].values():
         for name, value in service.get("environment", {}).items():
-            if re.search(r"SECRET|PASSWORD|_KEY$|CONNECTION_URL", name):
+            if re.search(r"SECRET|PASSWORD|_TOKEN$|_KEY$|CONNECTION_URL", name):
                 found = re.findall(r"\$\{(\w+):\?", value)
                 assert found, name
                 asked |= set(found)
@@ -71,6 +71,16 @@ def test_modules_it_starts_are_there(compose: dict[str, Any]) -> None:
         if "-m" in command:
             module = command[command.index("-m") + 1]
             assert (INFRA.parent / (module.replace(".", "/") + ".py")).exists()
+
+
+def test_ray_asks_for_a_token_and_the_store_has_no_console(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for name in ("ray", "worker"):
+        assert services[name]["environment"]["RAY_AUTH_MODE"] == "token"
+        assert services[name]["environment"]["RAY_AUTH_TOKEN"].startswith("${DROVER_RAY_TOKEN:?")
+
+    assert services["store"]["environment"]["MINIO_BROWSER"] == "off"
+    assert not any("9001" in port for port in services["store"]["ports"])
 
 
 def test_telemetry_is_off(compose: dict[str, Any]) -> None:

@@ -27,6 +27,16 @@ IAM = [
     for action in ("ListUsers", "CreateUser", "CreateAccessKey", "AssumeRole", "AssumeRoleWithWebIdentity")
     for version in ("2010-05-08", "2011-06-15")
 ]
+CLAIMS: list[dict[str, str]] = [
+    {"X-SeaweedFS-Principal": "arn:aws:iam::000000000000:user/platform", "X-SeaweedFS-Session-Token": "x"},
+    {"s3-identity-id": "platform", "s3-account-id": "000000000000", "s3-auth-type": "SigV4", "s3-is-admin": "true"},
+    {"X-Amz-Target": "S3Tables.CreateTableBucket", "Content-Type": "application/x-amz-json-1.1"},
+    {"Authorization": "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJwbGF0Zm9ybSJ9."},
+    {"Authorization": "AWS platform:AAAAAAAAAAAAAAAAAAAAAAAAAAA="},
+    {"X-Amz-Security-Token": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJwbGF0Zm9ybSJ9."},
+    {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "127.0.0.1", "X-Forwarded-Prefix": "/admin"},
+]
+"""Headers by which somebody could say that he is somebody else."""
 MINIOS_OWN = (
     "v2/metrics/cluster", "v2/metrics/node", "prometheus/metrics", "metrics/v3/api", "admin/v3/info", "console",
     "bootstrap/v1/verify", "storage/x/v1", "peer/v1/serverinfo", "grid/v1", "lock/v1",
@@ -170,6 +180,19 @@ def test_robots_key_gives_no_say_over_users(store: tuple[str, Running]) -> None:
 
     answers = [httpx.post(f"{_endpoint(server)}/?{query}", content=body) for body in IAM]
     assert {answer.status_code for answer in answers} <= {400, 403, 405}
+
+
+def test_header_makes_nobody_somebody_else(store: tuple[str, Running]) -> None:
+    _, server = store
+    robot = connect(server.settings, identity="robot").client
+    writes = [robot.get_presigned_url("PUT", bucket, "x") for bucket in ("datasets", "models", "releases")]
+    reads = [robot.get_presigned_url("GET", "models", "secret"), f"{_endpoint(server)}/models/secret"]
+    for claim in CLAIMS:
+        answers = [httpx.put(link, content=b"x", headers=claim) for link in (*writes, f"{_endpoint(server)}/reports/x")]
+        answers += [httpx.get(link, headers=claim) for link in reads]
+        answers += [httpx.post(f"{_endpoint(server)}/", content=b"{}", headers=claim)]
+        answers += [httpx.put(f"{_endpoint(server)}/buckets", content=b'{"name": "tables"}', headers=claim)]
+        assert {answer.status_code for answer in answers} <= {400, 401, 403, 404, 405, 501}, claim
 
 
 @NEEDS_ROOT

@@ -1,11 +1,14 @@
 """Runs on a real local Ray: trials side by side, what finished stays finished. Killed workers: `tests/faults`."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+import ray
 
 from components.contracts import (
     DatasetVersion,
@@ -25,6 +28,7 @@ from components.training._cluster import cluster
 from components.training._data import TrainingData, stack
 from components.training._loop import fit
 from components.training._runs import _LINEAGE, _Runs
+from tests.infra.stranger import ask, family, listening
 
 World = tuple[FolderStore, DatasetVersion]
 
@@ -74,6 +78,17 @@ def test_trials_give_what_the_plain_loop_gives_and_are_not_repeated(world: World
     )
     assert again == policies
     assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".json"]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_own_ray_answers_nobody_without_its_token() -> None:
+    address = ray.get_runtime_context().gcs_address
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as refusal:
+        channel.unary_unary("/ray.rpc.InternalKVGcsService/InternalKVKeys")(b"", timeout=20)
+
+    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    metrics = b"GET /metrics HTTP/1.0\r\n\r\n"
+    assert not any(b"# HELP" in ask(port, metrics) for port in listening(family(os.getpid())))
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -14,7 +14,7 @@ import logging
 import sys
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -39,7 +39,7 @@ class HastyProtocol(H11Protocol):
     per_address = _CONNECTIONS_PER_ADDRESS
     proxies: frozenset[str] = frozenset()
     """Addresses whose connections are not counted."""
-    open_by_address: Counter[str] = Counter()
+    open_by_address: ClassVar[Counter[str]] = Counter()
     """Of this process. The loop's thread alone counts."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

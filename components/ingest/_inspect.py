@@ -3,7 +3,6 @@
 import logging
 import os
 import queue
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +15,10 @@ from pydantic import ValidationError
 
 from components.contracts import EpisodeRecord, EpisodeSummary, Finding
 from components.contracts.errors import ConfigurationError, ObjectNotFoundError, StorageError
-from components.storage import ObjectInfo, ObjectStore, expect_answers
+from components.storage import ObjectStore, expect_answers
 
 from ._candidate import Candidate, Upload
+from ._inbox import KEY_SHAPE, waiting_uploads
 from ._limits import Limits
 from ._process import ParsingProcess, StoppedError
 from ._records import find_record
@@ -26,10 +26,6 @@ from ._scratch import scratch_folder
 from ._unreadable import FailedReads
 
 _LOG = logging.getLogger(__name__)
-_KEY = re.compile(
-    r"(?P<robot>[a-z0-9][a-z0-9-]{0,62})/(?P<sha256>[0-9a-f]{64})/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,127})\.h5"
-)
-_KEY_SHAPE = "<robot>/<sha256>/<name>.h5"
 
 
 def inspect_inbox(
@@ -60,7 +56,7 @@ def inspect_inbox(
         ConfigurationError: the parsing process cannot be started here.
     """
     limits = limits or Limits()
-    uploads = [_named(info) for info in _uploads(store, limits)]
+    uploads = waiting_uploads(store, limits)
     if not uploads:
         return []
     failed = FailedReads(store, limits.failed_reads, uploads)
@@ -123,26 +119,6 @@ def _outcome(
         return None
     failed.forget(upload)
     return candidate
-
-
-def _named(info: ObjectInfo) -> Upload:
-    match = _KEY.fullmatch(info.key)
-    if match is None:
-        return Upload("inbox", info.key, None, _safe_name(info.key), None, info.size, info.modified_at)
-    return Upload("inbox", info.key, match["robot"], match["name"], match["sha256"], info.size, info.modified_at)
-
-
-def _uploads(store: ObjectStore, limits: Limits) -> list[ObjectInfo]:
-    uploads = []
-    for info in sorted(store.list("inbox"), key=lambda info: (info.modified_at, info.key)):
-        if info.size <= limits.fetch_bytes:
-            uploads.append(info)
-        else:
-            _LOG.error(
-                "ALARM inbox: %a stays where it is: expected at most %d bytes, found %d; look at who sent it", info.key,
-                limits.fetch_bytes, info.size,
-            )  # fmt: skip
-    return uploads
 
 
 class UnreadError(Exception):
@@ -221,7 +197,7 @@ class _Inspection:
 
     def _verdict(self, candidate: Candidate, declared: str | None, path: Path) -> dict[str, Any]:
         if declared is None:
-            return _broken(candidate, "bad-key", f"inbox/{_KEY_SHAPE}", f"inbox/{candidate.key}")
+            return _broken(candidate, "bad-key", f"inbox/{KEY_SHAPE}", f"inbox/{candidate.key}")
         if candidate.sha256 != declared:
             return _broken(candidate, "hash-mismatch", f"bytes of SHA-256 {declared}", candidate.sha256)
         if candidate.size > self._limits.file_bytes:
@@ -299,9 +275,3 @@ def _broken(candidate: Candidate, rule: str, expected: str, observed: str) -> di
             sha256=candidate.sha256, rule=rule, severity="error", expected=expected, observed=observed
         )
     }  # fmt: skip
-
-
-def _safe_name(key: str) -> str:
-    """A name for the quarantine's key, from a key that is none of ours."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", key.rsplit("/", 1)[-1]).removesuffix(".h5").lstrip("._-")
-    return name[:128] or "unnamed"

@@ -5,15 +5,18 @@ claim ends once, too (`....json.<n>.end`): `admitted` by its holder, just before
 `abandoned` by whoever finds that the holder's upload is gone. So a holder that was only slow learns of it in time.
 """
 
+import logging
 from itertools import count
 from typing import Literal
 
 from components.contracts import Frozen, Sha256
-from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError
+from components.contracts.errors import AlreadyExistsError, InvalidDocumentError, ObjectNotFoundError
 from components.storage import ObjectStore
 
 from ._candidate import Candidate
-from ._records import find_record
+from ._records import find_record, records
+
+_LOG = logging.getLogger(__name__)
 
 
 class NameClaim(Frozen):
@@ -35,7 +38,7 @@ def keep_name(store: ObjectStore, candidate: Candidate, key: str) -> Sha256:
         The holder: another one if the claim was taken over meanwhile; then the candidate must not be admitted.
     """
     holder = candidate.sha256
-    while holder == candidate.sha256 and _end(store, key, "admitted") != "admitted":
+    while holder == candidate.sha256 and _end(store, key, "admitted", holder) != "admitted":
         key, holder = claim_name(store, candidate)
     return holder
 
@@ -52,10 +55,12 @@ def claim_name(store: ObjectStore, candidate: Candidate) -> tuple[str, Sha256]:
         try:
             store.put("episodes", key, NameClaim(sha256=candidate.sha256).canonical_json(), if_absent=True)
         except AlreadyExistsError:
-            holder = NameClaim.parse(store.get("episodes", key), source=f"s3://episodes/{key}").sha256
-            outcome = _outcome(store, key)
+            holder = _holder(store, key, candidate)
+            if holder is None:
+                continue
+            outcome = _outcome(store, key, holder)
             if outcome is None and holder != candidate.sha256 and not _waits(store, candidate, holder):
-                outcome = _end(store, key, "abandoned")
+                outcome = _end(store, key, "abandoned", holder)
             if outcome == "abandoned":
                 continue
             return key, holder
@@ -64,22 +69,36 @@ def claim_name(store: ObjectStore, candidate: Candidate) -> tuple[str, Sha256]:
     raise AssertionError
 
 
+def _holder(store: ObjectStore, key: str, candidate: Candidate) -> Sha256 | None:
+    """Of a claim. Of a damaged one, the episode that was admitted with this name; None if there is none."""
+    try:
+        return NameClaim.parse(store.get("episodes", key), source=f"s3://episodes/{key}").sha256
+    except InvalidDocumentError as error:
+        _LOG.error("ALARM store: %s; the next claim counts", error)
+        summaries = (record.summary for record in records(store, leave_out_damaged=True))
+        name = candidate.robot, candidate.name
+        return next((item.sha256 for item in summaries if (item.robot, item.name) == name), None)
+
+
 def _waits(store: ObjectStore, candidate: Candidate, holder: Sha256) -> bool:
     """The holder is an episode, or will be judged: the upload that it claimed the name for is still in the inbox."""
     return find_record(store, holder) is not None or any(store.list("inbox", f"{candidate.robot}/{holder}/"))
 
 
-def _end(store: ObjectStore, key: str, outcome: Literal["admitted", "abandoned"]) -> str:
+def _end(store: ObjectStore, key: str, outcome: Literal["admitted", "abandoned"], holder: Sha256) -> str:
     """End a claim, unless it has ended: returns how."""
     try:
         store.put("episodes", f"{key}.end", ClaimEnd(outcome=outcome).canonical_json(), if_absent=True)
     except AlreadyExistsError:
-        return _outcome(store, key) or outcome
+        return _outcome(store, key, holder) or outcome
     return outcome
 
 
-def _outcome(store: ObjectStore, key: str) -> str | None:
+def _outcome(store: ObjectStore, key: str, holder: Sha256) -> str | None:
     try:
         return ClaimEnd.parse(store.get("episodes", f"{key}.end"), source=f"s3://episodes/{key}.end").outcome
     except ObjectNotFoundError:
         return None
+    except InvalidDocumentError as error:  # then its holder is an episode, or claims the name anew
+        _LOG.error("ALARM store: %s; the episode's record decides", error)
+        return "admitted" if find_record(store, holder) else "abandoned"

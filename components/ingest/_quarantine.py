@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.contracts import Receipt, Sha256
-from components.contracts.errors import EpisodeError
+from components.contracts.errors import EpisodeError, StorageError
 from components.storage import ObjectStore
 
 from ._candidate import Candidate, Quarantined, Upload
@@ -92,5 +92,10 @@ def release(store: ObjectStore, sha256: Sha256, *, by: str, reason: str, key: Re
             f"{finding.observed}), which is not a check; only what broke a check can be",
         )
     note = f"released by {by}: {reason}"
-    (receipt,) = settle(store, [candidate.model_copy(update={"notes": (note,)})], key=key)
-    return receipt
+    receipts = settle(store, [candidate.model_copy(update={"notes": (note,)})], key=key)
+    if not receipts:
+        raise StorageError(
+            f"{candidate.name} was not released: expected the store to hold an intact copy, found none; its bytes "
+            "stay in quarantine: see the log, look at the store's disks, and release it again"
+        )
+    return receipts[0]

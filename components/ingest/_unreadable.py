@@ -5,7 +5,7 @@ receipts/<robot>/<sha256>.again.json               SendAgain, where the object c
 
 A set-aside object is removed from the inbox: there are no bytes to keep, and the robot, which has no receipt, has its
 copy. The gateway then finds nothing and opens a new upload. Where the store does not remove it either, `SendAgain`
-tells the gateway to take a new sending in its place.
+tells the gateway to take a new sending in its place. One whose key names no robot stays: nobody would send it again.
 """
 
 import errno
@@ -118,20 +118,22 @@ class FailedReads:
             _LOG.warning("s3://quarantine/%s could not be removed, the next run tries again: %s", _key(upload), error)
 
     def _set_aside(self, upload: Upload, entry: UnreadableUpload) -> None:
-        removed = True
+        removed = upload.robot is not None
         try:
-            self._store.remove("inbox", upload.key)
+            if removed:
+                self._store.remove("inbox", upload.key)
         except Exception as error:  # noqa: BLE001 - a name or an object that a server chokes on
             removed = False
             _LOG.error("ALARM inbox: %a could not be removed: %a", upload.key, str(error))
-            if upload.robot and upload.sha256:
+            if upload.robot and upload.sha256:  # always both or neither
                 again = SendAgain(inbox_key=upload.key, modified_at=upload.modified_at)
                 key = send_again_key(upload.robot, upload.sha256)
                 self._store.put("receipts", key, again.canonical_json())
         self._keep(upload, entry.model_copy(update={"set_aside": True, "removed": removed}))
         _LOG.error(
-            "ALARM inbox: %a was set aside after %d failed reads: %s. %s sends it again; look at the store's disks "
-            "(`drover quarantine list`)", upload.key, entry.failed_reads, entry.error, upload.robot or "Nobody",
+            "ALARM inbox: %a was set aside after %d failed reads: %s. %s; look at the store's disks "
+            "(`drover quarantine list`)", upload.key, entry.failed_reads, entry.error,
+            f"{upload.robot} is asked to send it again" if upload.robot else "its key names no robot: it stays there",
         )  # fmt: skip
 
     def _known(self, upload: Upload) -> UnreadableUpload | None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import socket
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -50,6 +51,50 @@ def test_parts_sent_over_links_in_any_order_become_one_object(platform: S3Store,
     assert [part.etag for part in parts] == [hashlib.md5(piece, usedforsecurity=False).hexdigest() for piece in pieces]
     assert platform.get("inbox", key) == b"".join(pieces)
     assert platform.open_uploads("inbox", key) == []
+
+
+def test_link_takes_a_part_of_its_length_and_no_other(platform: S3Store, key: str) -> None:
+    upload = platform.begin_parts("inbox", key)
+    link = platform.part_link("inbox", key, upload, 1, expires=MINUTE, size=5)
+
+    for body in (b"", b"four", b"sixsix", b"x" * MIB):
+        assert _send(link, body) == 403
+    chunked = urllib3.request("PUT", link, body=iter([b"five5", b"more"]), retries=False)
+    assert chunked.status in {403, 411}
+    assert platform.list_parts("inbox", key, upload) == []
+
+    assert _send(link, b"five5") == 200
+    assert [part.size for part in platform.list_parts("inbox", key, upload)] == [5]
+
+
+def test_link_of_a_length_that_is_tampered_with_takes_nothing(platform: S3Store, key: str) -> None:
+    upload = platform.begin_parts("inbox", key)
+    link = platform.part_link("inbox", key, upload, 1, expires=MINUTE, size=5)
+    for changed in (
+        link.replace("content-length%3Bhost", "host"),
+        link.replace("partNumber=1", "partNumber=2"),
+        link.replace("X-Amz-Expires=60", "X-Amz-Expires=6000"),
+    ):
+        assert changed != link
+        assert _send(changed, b"other size") >= 400
+    assert platform.list_parts("inbox", key, upload) == []
+
+
+def test_abandoned_uploads_are_dropped_by_their_age(platform: S3Store, key: str) -> None:
+    upload, other = platform.begin_parts("inbox", key), platform.begin_parts("inbox", f"{key}2")
+    _send(_link(platform, key, upload, 1), b"part")
+
+    assert platform.abandon_older_than("inbox", timedelta(hours=1)) == []
+    assert [found.upload_id for found in platform.all_open_uploads("inbox") if found.key == key] == [upload]
+
+    deadline = time.monotonic() + 20  # some servers date parts by the second
+    dropped: set[str] = set()
+    while not {upload, other} <= dropped and time.monotonic() < deadline:
+        dropped |= {found.upload_id for found in platform.abandon_older_than("inbox", timedelta(0))}
+    assert {upload, other} <= dropped
+    assert platform.open_uploads("inbox", key) == []
+    with pytest.raises(ObjectNotFoundError):
+        platform.list_parts("inbox", key, upload)
 
 
 def test_part_changed_on_its_way_is_refused(platform: S3Store, key: str) -> None:

@@ -47,10 +47,14 @@ def robot_list() -> None:
     """Every robot that was ever enrolled."""
     from components import ingest, storage
 
+    settings, unnamed = Settings(), set()
     table = Table("robot", "state", "hardware", "enrolled (UTC)", "key", box=None, header_style="dim")
-    for entry in ingest.fleet(storage.connect(Settings()), with_revoked=True):
+    for entry in ingest.fleet(storage.connect(settings), with_revoked=True):
         state = styled(("revoked", "red") if entry.revoked else ("enrolled", "green"))
         table.add_row(
             entry.robot, state, entry.hardware, f"{entry.enrolled_at:%Y-%m-%d %H:%M}", entry.public_key[:16] + "..."
         )
+        unnamed |= {entry.hardware} - set(settings.release_hardware)
     console.print(table)
+    if unnamed:
+        console.print(f"No release is for {', '.join(sorted(unnamed))}: DROVER_RELEASE_HARDWARE does not name it.")

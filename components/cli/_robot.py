@@ -163,13 +163,17 @@ def robot_enrol(
     *,
     replace: Annotated[bool, typer.Option(help="It has a new key: the old one no longer counts.")] = False,
 ) -> None:
-    """Make a robot's folder with its own key and its root of trust, and register it with the platform."""
-    from components import promotion, storage
+    """Make a robot's folder with its own key, its root of trust and its gateway, and register it with the platform."""
+    from components import ingest, promotion, storage
 
     settings = Settings()
     store, home = storage.connect(settings), settings.home / "robots" / robot / "agent"
     repository = promotion.open_repository(store, settings)
     promotion.enrol_robot(store, repository, robot, home, hardware=hardware, replace=replace)
+    if settings.gateway_url is None:
+        console.print(f"no gateway is set (DROVER_GATEWAY_URL): what {robot} reports waits until it has joined one")
+    else:
+        ingest.enrol_here(store, settings, robot, home, hardware=hardware)
     console.print(f"{robot} is enrolled: {home}")
 
 

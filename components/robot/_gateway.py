@@ -30,6 +30,7 @@ from components.contracts import (
     UploadAnswer,
     UploadCompletion,
     UploadRequest,
+    hardware_id,
 )
 from components.contracts.errors import ConfigurationError, GatewayError, InvalidDocumentError
 from components.storage import Pace, Wire, read_bounded
@@ -168,10 +169,12 @@ def enrol(
         patience: seconds during which a gateway is tried that does not answer.
 
     Raises:
-        ConfigurationError: no such URL.
+        ConfigurationError: no such URL, or no hardware id.
         GatewayError: `bad-token`, `conflict` (enrolled with another key), `revoked`, `away`, or a senseless answer.
     """
     url = _checked_url(gateway_url)
+    if hardware_id(hardware) != hardware:
+        raise ConfigurationError(f"expected a hardware id such as jetson-orin-nx-16gb, got {hardware!r}")
     identity = RobotIdentity(home)
     request = EnrolmentRequest(robot=robot, token=token, public_key=identity.public_key, hardware=hardware)
     with Wire(PACE) as http:

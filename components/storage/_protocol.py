@@ -13,7 +13,7 @@ from components.contracts.errors import StorageError
 
 _LOG = logging.getLogger(__name__)
 BUCKETS = ("inbox", "episodes", "quarantine", "receipts", "datasets", "models", "releases", "reports")
-"""`inbox`: robots write by the gateway's links. `releases`: robots read. The rest: the platform's or the gateway's."""
+"""`inbox`: robots write by the gateway's links. `releases`: robots read. The rest: the platform's and the gateway's."""
 
 
 def uri_of(bucket: str, key: str) -> str:

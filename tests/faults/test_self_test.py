@@ -11,11 +11,13 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from components.contracts import Budget, PackageManifest, PolicyPackage, Settings, Tolerances
+from components.ingest import enrol_here
 from components.promotion import advance, enrol_robot, fleet, hear, open_repository, plan_rollout, start_rollout
 from components.robot import OnnxBench
 from components.storage import connect
 from infra.local import store_alone
 from tests.faults.fleet_world import World, keep_package, real_trials
+from tests.ingest.gateway_world import GatewayWorld
 from tests.packaging.made import change, make
 
 pytestmark = pytest.mark.slow
@@ -88,10 +90,14 @@ def test_row_17_self_test_that_hangs_is_ended_and_quarantined(world: World, fold
 
 
 def test_agent_as_a_process_against_s3_commits_and_its_signed_report_is_heard(tmp_path: Path, folder: Path) -> None:
-    with store_alone(Settings(home=tmp_path / "stack")) as settings:
+    with (
+        store_alone(Settings(home=tmp_path / "stack")) as settings,
+        GatewayWorld(settings).open() as gateway,
+    ):
         store, home = connect(settings), tmp_path / "robot-1"
         repository = open_repository(store, settings)
         enrol_robot(store, repository, "robot-1", home)
+        enrol_here(store, settings.model_copy(update={"gateway_url": gateway.url}), "robot-1", home)
         release = repository.publish_release(keep_package(store, folder))
         start_rollout(
             store, plan_rollout("d1", (release.name, release.number), ("robot-1",), previous=None, soak_trials=2)

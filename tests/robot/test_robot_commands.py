@@ -7,9 +7,12 @@ from pathlib import Path
 
 from components.contracts import Settings
 from components.ingest import invite_robot
-from components.storage import connect, prepare
+from components.promotion import fleet, hear, open_repository
+from components.storage import FolderStore, connect, prepare
 from infra.local import store_alone
+from tests.faults.fleet_world import World
 from tests.faults.upload_world import UploadWorld
+from tests.ingest.gateway_world import GatewayWorld
 
 
 def _drover(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -48,6 +51,40 @@ def test_a_robot_joins_with_a_token_uploads_without_credentials_and_says_how_it_
     assert "accepted" in confirmed.stdout
     assert "nothing waits" in nothing.stdout
     assert (away.returncode, "accepted" in away.stdout) == (0, True)  # the receipt is kept: nobody needs to be asked
+
+
+def test_an_enrolled_robots_agent_reports_through_the_gateway_with_no_right_to_write(tmp_path: Path) -> None:
+    """Key for key what a person on the platform's machine does; the package is none that passes a self-test."""
+    with store_alone(Settings(home=tmp_path / "home")) as settings:
+        prepare(connect(settings))
+        with GatewayWorld(settings).open() as gateway:
+            store = gateway.store
+            secrets = {
+                name: getattr(settings, name).get_secret_value() if name.endswith("secret") else getattr(settings, name)
+                for name in ("s3_endpoint", "s3_key", "s3_secret", "robot_s3_key", "robot_s3_secret")
+            }
+            here = {f"DROVER_{name.upper()}": str(value) for name, value in secrets.items()}
+            here |= {"DROVER_HOME": str(settings.home)}
+            driver = ("--trial-driver", "components.simulation:drive_package")
+            agent = ("agent", "robot-7", "--hardware", "simulated", "--once", *driver)
+            alone = _drover(here, "enrol", "robot-7")
+            repository = open_repository(store, settings)
+            package = World(tmp_path / "elsewhere").package(tag="one")
+            for ref in (package.manifest, *package.files.values()):
+                data = FolderStore(tmp_path / "elsewhere" / "store").get(ref.bucket, ref.key)
+                store.put(ref.bucket, ref.key, data)
+            repository.assign("robot-7", repository.publish_release(package), deployment="d1")
+            unsent = _drover(here, *agent)
+            waiting = list(store.list("reports", "robots/"))
+            joined = _drover(here | {"DROVER_GATEWAY_URL": gateway.url}, "enrol", "robot-7")
+            sent = _drover(here, *agent)
+            heard = hear(store, fleet(store))
+
+    assert (alone.returncode, "waits until it has joined one" in alone.stdout) == (0, True), alone.stderr
+    assert (unsent.returncode, waiting) == (0, []), unsent.stderr
+    assert joined.returncode == 0, joined.stderr
+    assert sent.returncode == 0, sent.stderr
+    assert (heard.latest["robot-7"].state, heard.alarms, heard.doubts) == ("QUARANTINE", (), {})
 
 
 def test_a_status_with_an_alarm_ends_with_1_and_a_wrong_name_is_told(tmp_path: Path) -> None:

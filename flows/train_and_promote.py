@@ -72,8 +72,8 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
         reason = f"the gate refuses package {package.sha256[:12]}: {broken}"
         return finish(report, package, status="refused", reason=reason, decision=decision)
 
-    plan_of_rollout = stages.always(tasks.release, package, ensemble, report, plan).plan
-    reason = f"{plan_of_rollout.release} is signed; its rollout begins with {plan_of_rollout.robots[0]}"
+    rollout = stages.always(tasks.release, package, ensemble, report, plan)  # of a rerun it may be over by now
+    reason = f"{rollout.plan.release} is signed; its rollout is {rollout.status}: {rollout.reason}"
     return finish(report, package, status="promoted", reason=reason, decision=decision)
 
 

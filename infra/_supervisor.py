@@ -123,7 +123,7 @@ def some_parts(settings: Settings, *names: str, kind: str = "seaweedfs") -> Iter
         board = _parts.Board()
         with _kept(plan, home, board):
             for name in names:
-                _processes.wait_until(lambda name=name: board.states[name] in {"running", "failed"}, 60.0)  # type: ignore[misc]
+                _processes.wait_until(lambda name=name: board.states[name] in {"running", "failed"}, 180.0)  # type: ignore[misc]
                 if board.states[name] != "running":
                     log_file = home / "logs" / f"{name}.log"
                     raise StackError(f"{name} does not start: {board.notes[name]}; see {log_file}")

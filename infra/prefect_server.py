@@ -10,6 +10,8 @@ NAME: what else clients call this server, e.g. `prefect` between containers.
 
 import os
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import uvicorn
 from starlette.responses import PlainTextResponse
@@ -20,16 +22,38 @@ from components.web import LOOPBACK_HOSTS, App, Receive, SameOrigin, Scope, Send
 _AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 _DOCS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
 """FastAPI's own, left out: their scripts come from another host, into the origin that keeps the auth string."""
+_HEADERS = (
+    (
+        b"content-security-policy",
+        (
+            b"default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+            b"img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+            b"connect-src 'self' data: blob:; object-src 'none'; frame-src 'none'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
+        ),
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Artifacts may hold HTML, and the pages would report their use to their makers: neither reaches beyond this server."""
 
 
-def _without_docs(app: App) -> App:
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].rstrip("/") in _DOCS:
+def _confined(app: App) -> App:
+    """Prefect's application without FastAPI's pages, and with its own ones kept to what this server serves."""
+
+    async def confined(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_confined(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+        elif scope["path"].rstrip("/") in _DOCS:
             await PlainTextResponse("There is no such page.\n", 404)(scope, receive, send)
         else:
-            await app(scope, receive, send)
+            await app(scope, receive, send_confined)
 
-    return guarded
+    return confined
 
 
 def main(port: int, host: str = "127.0.0.1", *names: str) -> None:
@@ -45,7 +69,7 @@ def main(port: int, host: str = "127.0.0.1", *names: str) -> None:
 
     settings = get_current_settings().server
     uvicorn.run(
-        SameOrigin(_without_docs(create_app(final=True)), LOOPBACK_HOSTS | set(names)),
+        SameOrigin(_confined(create_app(final=True)), LOOPBACK_HOSTS | set(names)),
         host=host,
         port=port,
         timeout_keep_alive=settings.api.keepalive_timeout,

@@ -70,7 +70,8 @@ def test_prefect_asks_for_what_its_clients_send(compose: dict[str, Any]) -> None
 
     asked = environments["prefect"]["PREFECT_SERVER_API_AUTH_STRING"]
     assert {environments[name]["PREFECT_API_AUTH_STRING"] for name in ("prefect", "worker")} == {asked}
-    assert environments["gateway"]["DROVER_PREFECT_AUTH"] == asked
+    lesser = environments["prefect"]["DROVER_PREFECT_GATEWAY_AUTH"]
+    assert environments["gateway"]["DROVER_PREFECT_AUTH"] == lesser != asked
     assert "infra.prefect_server" in compose["services"]["prefect"]["command"]
 
 

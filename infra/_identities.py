@@ -29,6 +29,8 @@ class Tokens:
 
     prefect: str
     """Prefect's auth string, as it wants it: `user:password`."""
+    prefect_gateway: str
+    """The gateway's at Prefect, of the same form: it may only say that something waits in the inbox."""
     pages: str
     serving: str
 
@@ -61,7 +63,12 @@ def _credentials(home: Path) -> tuple[dict[str, tuple[str, str]], dict[str, str]
             for name in NAMES
             if name not in document
         }
-        fresh = {"prefect": f"drover:{_token()}", "pages": _token(), "serving": _token()}
+        fresh = {
+            "prefect": f"drover:{_token()}",
+            "prefect_gateway": f"gateway:{_token()}",
+            "pages": _token(),
+            "serving": _token(),
+        }
         servers = fresh | document.get(_TOKENS, {})
         complete = document | known | {_TOKENS: servers}
         if complete != document:

@@ -136,7 +136,7 @@ def _gateway(settings: Settings, ports: dict[str, int], after: tuple[str, ...]) 
         "DROVER_GATEWAY_URL": settings.gateway_url,
         "DROVER_GATEWAY_HOSTS": ",".join(settings.gateway_hosts),
         "DROVER_PREFECT_API_URL": settings.prefect_api_url,
-        "DROVER_PREFECT_AUTH": _revealed(settings.prefect_auth),
+        "DROVER_PREFECT_AUTH": _identities.tokens(settings.home).prefect_gateway,
     }
     return Part(
         name="gateway",

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from components.contracts import Settings
 
-from . import _processes
+from . import _identities, _processes
 from ._health import LOOPBACK, answers
 from ._parts import Part
 from ._telemetry import OFF
@@ -66,6 +66,7 @@ def prefect_part(settings: Settings, ports: dict[str, int]) -> Part:
         env=_prefect_env(settings)
         | {
             "PREFECT_SERVER_API_AUTH_STRING": settings.prefect_auth.get_secret_value(),
+            "DROVER_PREFECT_GATEWAY_AUTH": _identities.tokens(settings.home).prefect_gateway,
             "PREFECT_UI_API_URL": f"{origin}/api",
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",

@@ -6,6 +6,7 @@ another's.
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -20,14 +21,20 @@ PART = "DROVER_STACK_PART"
 SUPERVISOR = "supervisor"
 _FOREIGN = ("AWS_", "WEED_", "MINIO_", "PREFECT_", "RAY_", "BENTOML_")
 """Settings of the user's for other servers than ours; weed would even make an administrator of AWS_ACCESS_KEY_ID."""
+_SECRET = re.compile(r"DROVER_\w*(SECRET|TOKEN|AUTH)")
+_FLOWS = "worker"
 _LOG_BYTES = 16 * 2**20
 PRIVATE = 0o077
 """The umask of every process of the stack: what they write is for its owner alone."""
 
 
 def environment(home: Path, part: str, extra: dict[str, str]) -> dict[str, str]:
-    """What a part of the stack in `home` is started with."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    """What a part of the stack in `home` is started with. Secrets in the user's environment reach flows alone."""
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_FOREIGN) and (part == _FLOWS or not _SECRET.fullmatch(name))
+    }
     return own | {MARK: str(home), PART: part, "DROVER_HOME": str(home), "PYTHONUNBUFFERED": "1"} | extra
 
 

@@ -165,21 +165,18 @@ def _agent(settings: Settings, store: ObjectStore, robot: str) -> Iterator[None]
 
 
 def _run_flow(module: str) -> None:
-    done = subprocess.run([sys.executable, "-m", module], env=_environment(), check=False)
+    done = subprocess.run([sys.executable, "-m", module], env=_flow_environment(), check=False)
     if done.returncode != 0:
         raise DroverError(f"the flow {module} failed; what was done is kept: run the same again, or see the Prefect UI")
 
 
 def _environment() -> dict[str, str]:
-    settings = Settings()
-    return {
-        **os.environ,
-        **OFF,
-        "DROVER_HOME": str(settings.home),
-        **client_environment(settings),
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-        "PREFECT_LOGGING_MARKUP": "false",
-    }
+    return {**os.environ, **OFF, "DROVER_HOME": str(Settings().home)}
+
+
+def _flow_environment() -> dict[str, str]:
+    quiet = {"PREFECT_LOGGING_LEVEL": "WARNING", "PREFECT_LOGGING_MARKUP": "false"}
+    return _environment() | client_environment(Settings()) | quiet
 
 
 def _settle_rollouts(store: ObjectStore) -> RolloutState | None:

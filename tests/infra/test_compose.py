@@ -36,7 +36,7 @@ def test_no_secret_is_inside_and_each_is_asked_for(compose: dict[str, Any]) -> N
     asked = set()
     for service in compose["services"].values():
         for name, value in service.get("environment", {}).items():
-            if re.search(r"SECRET|PASSWORD|_TOKEN$|_KEY$|CONNECTION_URL", name):
+            if re.search(r"SECRET|PASSWORD|_KEY$|CONNECTION_URL|_AUTH(_STRING)?$|_TOKEN$", name):
                 found = re.findall(r"\$\{(\w+):\?", value)
                 assert found, name
                 asked |= set(found)
@@ -63,6 +63,16 @@ def test_every_service_named_is_there_and_waited_for_in_health(compose: dict[str
         for host in re.findall(r"(?:http://|@|^)([a-z]+):\d+", str(value))
     }
     assert {"prefect", "store", "ray", "database"} <= hosts <= set(services)
+
+
+def test_prefect_asks_for_what_its_clients_send(compose: dict[str, Any]) -> None:
+    environments = {name: service.get("environment", {}) for name, service in compose["services"].items()}
+
+    asked = environments["prefect"]["PREFECT_SERVER_API_AUTH_STRING"]
+    assert {environments[name]["PREFECT_API_AUTH_STRING"] for name in ("prefect", "worker")} == {asked}
+    lesser = environments["prefect"]["DROVER_PREFECT_GATEWAY_AUTH"]
+    assert environments["gateway"]["DROVER_PREFECT_AUTH"] == lesser != asked
+    assert "infra.prefect_server" in compose["services"]["prefect"]["command"]
 
 
 def test_modules_it_starts_are_there(compose: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from components.contracts import Settings
 from components.contracts.errors import StackError
-from infra import _home, _identities, _plan, _ray, _store, local
+from infra import _home, _identities, _plan, _processes, _ray, _store, local
+from infra._identities import identities, tokens
 
 
 def test_folder_of_another_layout_is_refused_untouched(settings: Settings, home: Path) -> None:
@@ -164,6 +165,46 @@ def test_settings_written_by_the_stack_are_read_back_and_outranked_by_the_enviro
     assert Settings() == running.model_copy(update={"s3_key": "mine"})
     assert stat.S_IMODE((home / "stack.json").stat().st_mode) == 0o600
     assert json.loads((home / "stack.json").read_text())["version"] == _home.LAYOUT
+
+
+def test_every_part_is_given_the_secrets_that_it_uses_and_no_others(home: Path, settings: Settings) -> None:
+    _home.prepare_home(home)
+    ports = dict(zip(_home.PORTS, range(20_000, 21_000), strict=False))
+    running = _plan.running_settings(settings, ports, external=False)
+    known, keys = tokens(home), identities(home)
+    secrets = {"prefect": known.prefect, "at-prefect": known.prefect_gateway} | {
+        "pages": known.pages, "serving": known.serving
+    }  # fmt: skip
+    secrets |= {f"s3-{name}": identity.secret for name, identity in keys.items()}
+
+    given = {}
+    for part in _plan.parts(running, ports, kind="seaweedfs"):
+        given[part.name] = {name for name, secret in secrets.items() if secret in part.env.values()}
+        line = " ".join(part.command()[0])
+        assert not [name for name, secret in secrets.items() if secret in line], part.name
+
+    assert given == {
+        "store": set(),  # reads a file of mode 600
+        "prefect": {"prefect", "at-prefect"},
+        "worker": {"prefect"},
+        "gateway": {"at-prefect", "s3-gateway"},
+        "pages": {"pages", "s3-pages"},
+        "serving": {"serving"},
+        "ray": set(),
+    }
+
+
+def test_secrets_of_the_users_environment_reach_the_flows_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = {"DROVER_S3_SECRET", "DROVER_GATEWAY_S3_SECRET", "DROVER_PREFECT_AUTH", "DROVER_PAGES_TOKEN"}
+    for name in (*secret, "DROVER_S3_KEY", "DROVER_RAY_TOKEN_FILE", "PREFECT_API_AUTH_STRING", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+
+    worker, serving = (_processes.environment(home, part, {}) for part in ("worker", "serving"))
+
+    assert secret <= worker.keys()
+    assert secret.isdisjoint(serving)
+    assert {"DROVER_S3_KEY", "DROVER_RAY_TOKEN_FILE"} <= serving.keys()
+    assert {"PREFECT_API_AUTH_STRING", "AWS_SECRET_ACCESS_KEY"}.isdisjoint(worker)
 
 
 def test_telemetry_is_off_for_every_part(home: Path, settings: Settings) -> None:

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as open_socket
 
 from components.contracts import Settings
+from infra._identities import tokens
 from infra._prefect import client_environment
 from infra.local import some_parts
 from tests.browser import attacking_page, visit
@@ -101,6 +102,27 @@ def test_every_operation_without_the_credential_is_refused(owner: httpx.Client, 
         for wrong in ("", "Basic", f"Bearer {base64.b64encode(b'drover:x').decode()}", "Basic !", "Basic ZHJvdmVyOng="):
             answer = stranger.post("/api/flows/filter", headers={"Authorization": wrong}, json={})
             assert answer.status_code == 401, wrong
+
+
+def test_gateways_credential_says_that_something_waits_and_does_nothing_else(
+    server: Settings, owner: httpx.Client, origin: str
+) -> None:
+    user, _, password = tokens(server.home).prefect_gateway.partition(":")
+    operations = [(m, p) for p, methods in owner.get("/api/openapi.json").json()["paths"].items() for m in methods]
+    before = _everything(owner)
+
+    with httpx.Client(base_url=origin, auth=(user, password), timeout=60) as gateway:
+        allowed = set()
+        for method, path in operations:
+            filled = f"/api{re.sub('{[^}]*}', '00000000-0000-0000-0000-000000000000', path)}"
+            if gateway.request(method, filled).status_code != 401:
+                allowed.add((method, path))
+        assert allowed == {("get", "/health"), ("get", "/ready"), ("post", "/events"), ("post", "/flow_runs/count")}
+        assert gateway.get("/api/deployments/name/ingest-episodes/on-upload").status_code == 404  # none is registered
+        assert gateway.get("/api/deployments/name/train-and-promote/nightly").status_code == 401
+        for path in ("/api/events/", "/api//events", "/api/events/../flows/", "/api/events/filter"):
+            assert gateway.post(path, json=[]).status_code in {401, 404, 307}, path
+    assert _everything(owner) == before
 
 
 def test_every_websocket_without_the_credential_is_closed_with_nothing_told(server: Settings, origin: str) -> None:

@@ -106,6 +106,12 @@ def check_md5(response: urllib3.BaseHTTPResponse, md5: str) -> None:
         raise NotS3Error(f"expected bytes of MD5 {etag}, as the ETag says, got {md5}")
 
 
+def check_empty(response: urllib3.BaseHTTPResponse) -> None:
+    """A deletion is answered without words. Raises NotS3Error: there are some."""
+    if response.data:
+        raise NotS3Error(f"expected no body, got {response.data[:40]!r}")
+
+
 def _has_other_etag(response: urllib3.BaseHTTPResponse) -> bool:
     headers = response.headers
     kms = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"

@@ -12,7 +12,7 @@ import urllib3
 from components.contracts import UploadedPart
 from components.contracts.errors import AlreadyExistsError, BrokenUploadError, ObjectNotFoundError, StorageError
 
-from ._answers import NotS3Error, check_md5, entries_of, etag_of, parse, text_of
+from ._answers import NotS3Error, check_empty, check_md5, entries_of, etag_of, parse, text_of
 from ._bytes import Slice, content_type, digests_of
 from ._requests import LostAnswerError, Requests
 
@@ -131,7 +131,7 @@ class Parts:
             raise StorageError(f"s3://{bucket}/{key}: expected {size} bytes of the parts, found {found}; send it again")
 
     def abandon(self, bucket: str, key: str, upload_id: str) -> None:
-        self._requests.send("DELETE", bucket, key, query={"uploadId": upload_id})
+        self._requests.send("DELETE", bucket, key, query={"uploadId": upload_id}, check=check_empty)
 
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(BrokenUploadError), stop=tenacity.stop_after_attempt(3), reraise=True

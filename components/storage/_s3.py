@@ -14,7 +14,7 @@ from minio import Minio
 from components.contracts import ObjectRef, UploadedPart
 from components.contracts.errors import ObjectNotFoundError, StorageError
 
-from ._answers import NotS3Error, check_md5, etag_of, length_of
+from ._answers import NotS3Error, check_empty, check_md5, etag_of, length_of
 from ._bytes import Digests, Download, Slice, content_type, digests_of
 from ._calls import PATIENCE_S, Calls
 from ._listing import list_objects
@@ -156,7 +156,7 @@ class S3Store:
 
     def remove(self, bucket: str, key: str) -> None:
         try:
-            self._requests.send("DELETE", bucket, key)
+            self._requests.send("DELETE", bucket, key, check=check_empty)
         except ObjectNotFoundError as error:
             if "bucket" in str(error):
                 raise

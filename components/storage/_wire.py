@@ -54,19 +54,26 @@ class _Transfer:
         Raises:
             TooSlowError: none.
         """
-        silence = reading and not self._answered
-        left = self._pace.answer_s if silence else self._pace.window_s - self._spent
-        if left <= 0:
-            raise TooSlowError(
-                f"expected at least {self._pace.least_bytes_s:g} bytes/s, "
-                f"{self._moved:g} bytes came in {self._pace.window_s:g} s"
-            )
+        left = self._pace.answer_s if self._is_silent(reading) else self._pace.window_s - self._spent
         if self._deadline is not None:
-            rest = self._deadline - time.monotonic()
-            if rest <= 0:
-                raise TooSlowError(f"expected a whole answer within {self._pace.call_s:g} s")
-            left = min(left, rest)
+            left = min(left, self._deadline - time.monotonic())
+        if left <= 0:
+            raise self.too_slow(reading=reading)
         return left
+
+    def too_slow(self, *, reading: bool) -> TooSlowError:
+        """What was expected and not kept."""
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return TooSlowError(f"expected a whole answer within {self._pace.call_s:g} s")
+        if self._is_silent(reading):
+            return TooSlowError(f"expected an answer within {self._pace.answer_s:g} s, not a byte came")
+        return TooSlowError(
+            f"expected at least {self._pace.least_bytes_s:g} bytes/s, {self._moved:g} bytes went over in "
+            f"{self._pace.window_s:g} s"
+        )
+
+    def _is_silent(self, reading: bool) -> bool:
+        return reading and not self._answered
 
     def note(self, size: int, took: float, *, reading: bool) -> None:
         """Count what one read or write moved; each full window begins the next."""
@@ -94,7 +101,10 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(self._transfer.time_left(reading=True))
         started = time.monotonic()
-        size = cast("int | None", self._raw.readinto(buffer))
+        try:
+            size = cast("int | None", self._raw.readinto(buffer))
+        except TimeoutError:
+            raise self._transfer.too_slow(reading=True) from None
         self._transfer.note(size or 0, time.monotonic() - started, reading=True)
         return size
 
@@ -121,7 +131,10 @@ class _PacedSending:
             piece = view[start : start + _PIECE]
             connection.sock.settimeout(transfer.time_left(reading=False))
             started = time.monotonic()
-            super().send(piece)  # type: ignore[misc]  # the connection's, which this is mixed into
+            try:
+                super().send(piece)  # type: ignore[misc]  # the connection's, which this is mixed into
+            except TimeoutError:
+                raise transfer.too_slow(reading=False) from None
             transfer.note(len(piece), time.monotonic() - started, reading=False)
 
 

@@ -16,7 +16,6 @@ from ._telemetry import OFF
 
 PACKAGE = Path("serving") / "package"
 """Below the stack's folder: a link to the folder of the promoted package. Whoever promotes sets it."""
-SERVICE = "bentos.policy.service:PolicyService"
 
 
 def running_settings(settings: Settings, ports: dict[str, int], *, external: bool) -> Settings:
@@ -144,17 +143,15 @@ def _gateway(settings: Settings, ports: dict[str, int], after: tuple[str, ...]) 
 def _serving(settings: Settings, ports: dict[str, int]) -> Part:
     link = settings.home / PACKAGE
     link.parent.mkdir(exist_ok=True)
-    options = ["--host", "127.0.0.1", "--port", str(ports["serving"]), "--api-workers", "1"]
+    token = settings.serving_token
     return Part(
         name="serving",
         where=str(settings.serving_url),
-        command=lambda: ([_beside_python("bentoml"), "serve", SERVICE, *options], settings.home),
-        env=OFF | {"BENTOML_HOME": str(settings.home / "bentoml"), "DROVER_PACKAGE": str(link)},
+        command=lambda: ([sys.executable, "-m", "infra.serving", str(ports["serving"])], settings.home),
+        env=OFF
+        | {"BENTOML_HOME": str(settings.home / "bentoml"), "DROVER_PACKAGE": str(link)}
+        | ({"DROVER_SERVING_TOKEN": token.get_secret_value()} if token else {}),
         healthy=lambda: answers(f"{settings.serving_url}/livez"),
         wanted=link.exists,  # the Bento itself notices when it is switched, and keeps the old one if the new is bad
         without="for a promoted policy",
     )
-
-
-def _beside_python(tool: str) -> str:
-    return str(Path(sys.executable).parent / tool)

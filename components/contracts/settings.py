@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     ray_dashboard_url: str | None = None
     serving_url: str | None = None
     """The Bento of the promoted policy."""
+    serving_token: SecretStr | None = None
+    """Asked for by the Bento of the promoted policy."""
     pages_url: str | None = None
     """The stack's page server: reports as a browser reads them."""
     s3_port: int | None = None

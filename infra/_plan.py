@@ -18,7 +18,6 @@ from ._telemetry import OFF
 
 PACKAGE = Path("serving") / "package"
 """Below the stack's folder: a link to the folder of the promoted package. Whoever promotes sets it."""
-SERVICE = "bentos.policy.service:PolicyService"
 
 
 def running_settings(settings: Settings, ports: dict[str, int], *, external: bool) -> Settings:
@@ -150,11 +149,10 @@ def _gateway(settings: Settings, ports: dict[str, int], after: tuple[str, ...]) 
 
 def _serving(settings: Settings, ports: dict[str, int]) -> Part:
     link = settings.home / PACKAGE
-    options = ["--host", "127.0.0.1", "--port", str(ports["serving"]), "--api-workers", "1"]
     return Part(
         name="serving",
         where=str(settings.serving_url),
-        command=lambda: ([_beside_python("bentoml"), "serve", SERVICE, *options], settings.home),
+        command=lambda: ([sys.executable, "-m", "infra.serving", str(ports["serving"])], settings.home),
         env=OFF
         | {
             "BENTOML_HOME": str(settings.home / "bentoml"),
@@ -169,7 +167,3 @@ def _serving(settings: Settings, ports: dict[str, int]) -> Part:
 
 def _revealed(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret else ""
-
-
-def _beside_python(tool: str) -> str:
-    return str(Path(sys.executable).parent / tool)

@@ -206,18 +206,18 @@ def _measure_endpoint(settings: Settings, store: ObjectStore) -> tuple[float, fl
     if incumbent is None or settings.serving_url is None:
         return None
     folder = packaging.serve_package(store, incumbent.package, settings.home, release=incumbent.release.name)
-    token = settings.serving_token.get_secret_value() if settings.serving_token else ""
-    _wait_for(lambda: _serves(settings.serving_url or "", token, incumbent.package.sha256), _SERVING_S, "the Bento")
+    _wait_for(lambda: _serves(settings, incumbent.package.sha256), _SERVING_S, "the Bento")
     jpegs, instruction = packaging.golden_request(folder)
-    latency = packaging.measure_endpoint(settings.serving_url, jpegs, instruction, n=100, token=token)
+    latency = packaging.measure_endpoint(settings.serving_url, jpegs, instruction, token=settings.serving_token, n=100)
     return latency.p50_ms, latency.p95_ms, latency.n
 
 
-def _serves(url: str, token: str, package: str) -> bool:
+def _serves(settings: Settings, package: str) -> bool:
     """Whether the Bento answers, and with this package."""
+    token = settings.serving_token
+    headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
     try:
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = httpx.get(f"{url}/policy", headers=headers, timeout=5, trust_env=False)
+        answer = httpx.get(f"{settings.serving_url}/policy", headers=headers, timeout=5, trust_env=False)
         return answer.status_code == httpx.codes.OK and bool(answer.json()["package"] == package)
     except httpx.HTTPError:
         return False

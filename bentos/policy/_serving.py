@@ -49,18 +49,23 @@ class Serving:
         self._problem = ""
 
     def current(self) -> Active:
-        """What to answer with.
+        """What to answer with. While a new package is loaded, the one before it.
 
         Raises:
             ConfigurationError: there is none yet, or none that verifies.
         """
-        with self._lock:
+        active = self._active
+        if not self._lock.acquire(blocking=active is None) and active is not None:
+            return active  # another request is looking
+        try:
             if self._clock() - self._looked_at >= _LOOK_EVERY_S:
                 self._look()
                 self._looked_at = self._clock()
             if self._active is None:
                 raise ConfigurationError(self._problem)
             return self._active
+        finally:
+            self._lock.release()
 
     @property
     def ready(self) -> bool:

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     serving_url: str | None = None
     """The Bento of the promoted policy."""
     serving_token: SecretStr | None = None
-    """The Bento's bearer token."""
+    """Asked for by the Bento of the promoted policy."""
     pages_url: str | None = None
     """The stack's page server: reports as a browser reads them."""
     pages_token: SecretStr | None = None

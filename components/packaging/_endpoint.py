@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from components.contracts import Latency
 from components.contracts.errors import PackageError, PolicyError
@@ -27,7 +28,9 @@ def golden_request(folder: Path) -> tuple[list[bytes], str]:
     return [read_verified(folder, manifest, name) for name in episode.jpegs], episode.instruction
 
 
-def measure_endpoint(url: str, jpegs: Sequence[bytes], instruction: str, *, n: int = 100, token: str = "") -> Latency:
+def measure_endpoint(
+    url: str, jpegs: Sequence[bytes], instruction: str, *, token: SecretStr | None = None, n: int = 100
+) -> Latency:
     """POST `n` frames one after another to `<url>/act` and time each from request to answer.
 
     The network between is part of it; five requests that do not count go first. The session is thrown away afterwards
@@ -37,17 +40,17 @@ def measure_endpoint(url: str, jpegs: Sequence[bytes], instruction: str, *, n: i
         url: of the Bento, e.g. http://127.0.0.1:3000.
         jpegs: camera frames, sent in turn; small ones make an endpoint look fast (`golden_request`).
         instruction: one that the served policy knows.
+        token: the Bento's (`Settings.serving_token`).
         n: timed requests.
-        token: what the Bento asks for; "": it asks for none.
 
     Raises:
         PolicyError: the endpoint cannot be reached, or answers with an error.
     """
     times, provider = [], "unknown"
     data = {"instruction": instruction, "session": "measure-endpoint", "reset": "true"}
+    headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
     try:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=30, trust_env=False, headers=headers) as client:
             for index in range(-5, n):
                 started = time.perf_counter()
                 image = {"image": ("frame.jpg", jpegs[index % len(jpegs)], "image/jpeg")}

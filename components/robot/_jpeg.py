@@ -31,8 +31,8 @@ _FRAMES = {0xC0, 0xC1, 0xC2}
 """Huffman-coded: baseline, extended, progressive. Arithmetic coding, lossless and hierarchical frames are refused."""
 _TABLES = {_DQT, _DHT, _DRI}
 _METADATA = {*range(_APP0, _APP0 + 16), _COM}
-_COLOURS = {_APP0: b"JFIF\0", _APP14: b"Adobe"}
-"""What tells the decoder the colour space."""
+_COLOURS = {_APP0: (b"JFIF\0", 14), _APP14: (b"Adobe", 12)}
+"""What tells the decoder the colour space: how it begins, and its least length."""
 _FILL = re.compile(rb"\xff+")
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """Entropy-coded bytes hold ff only before 00 (a byte ff), a restart marker, or more ff (fill)."""
@@ -157,7 +157,8 @@ def _scan(data: bytes, at: int, body: bytes, outline: JpegOutline) -> int:
 
 
 def _tells_colours(marker: int, body: bytes) -> bool:
-    return body.startswith(_COLOURS[marker]) if marker in _COLOURS else False
+    start, length = _COLOURS.get(marker, (b"", 0))
+    return bool(start) and body.startswith(start) and len(body) >= length
 
 
 def _malformed(reason: str) -> PolicyError:

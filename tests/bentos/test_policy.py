@@ -1,115 +1,21 @@
 """A real Bento on a free port, asked over HTTP."""
 
-import io
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from pydantic import SecretStr
 
 from components.contracts.errors import PolicyError
 from components.packaging import download_package, golden_request, measure_endpoint
 from components.robot import Runtime
-from tests.packaging.made import LEFT, RIGHT, camera_frame
+from tests.bentos.served import JPEGS, START_S, TOKEN
+from tests.packaging.made import LEFT, RIGHT
+from tests.robot.test_jpegs import scans
 
 pytestmark = pytest.mark.timeout(600)
-START_S = 180
-
-
-@dataclass
-class Bento:
-    """A served package; `home` is its DROVER_HOME."""
-
-    url: str
-    home: Path
-    client: httpx.Client
-
-    def act(self, jpeg, *, instruction=LEFT, session="robot-1", **fields):
-        return self.client.post(
-            "/act",
-            files={"image": ("frame.jpg", jpeg, "image/jpeg")},
-            data={"instruction": instruction, "session": session} | fields,
-        )
-
-
-def jpeg(seed, height=90, width=160):
-    file = io.BytesIO()
-    Image.fromarray(camera_frame(seed, height, width)).save(file, format="JPEG", quality=90)
-    return file.getvalue()
-
-
-JPEGS = [jpeg(seed) for seed in range(6)]
-
-
-@pytest.fixture(scope="module")
-def bento(made, tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    quiet = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
-    environment = os.environ | {"DROVER_HOME": str(home), "BENTOML_HOME": str(home / "bentoml")} | quiet
-    environment.pop("DROVER_PACKAGE", None)
-    command = [sys.executable, "-m", "bentoml", "serve", "bentos.policy.service:PolicyService"]
-    log = (home / "bento.log").open("wb")
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    root, url = Path(__file__).parents[2], f"http://127.0.0.1:{port}"
-    with (
-        subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=root) as process,
-        log,
-        httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
-    ):
-        try:
-            wait_until(lambda: alive(client), process, home)
-            yield Bento(url, home, client)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=60)
-
-
-def alive(client):
-    try:
-        return client.get("/livez").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def wait_until(condition, process, home):
-    pause, end = threading.Event(), time.monotonic() + START_S
-    while not condition():
-        if process.poll() is not None or time.monotonic() > end:
-            pytest.fail(f"the Bento does not answer:\n{(home / 'bento.log').read_text()[-3000:]}")
-        pause.wait(0.1)
-
-
-@pytest.fixture(scope="module")
-def served(bento, made):
-    """The Bento after a first promotion, which it has to notice by itself."""
-    from components.packaging import serve_package
-
-    before = bento.act(JPEGS[0])
-    ready_before = bento.client.get("/readyz").status_code
-    serve_package(made.store, made.package, bento.home, release="release-1")
-    pause, end = threading.Event(), time.monotonic() + START_S
-    while bento.act(JPEGS[0]).status_code == 503:
-        assert time.monotonic() < end
-        pause.wait(0.1)
-    return before, ready_before
-
-
-@pytest.fixture
-def asked(bento, served):
-    return bento
 
 
 def test_without_a_package_it_says_what_to_do(served):
@@ -186,11 +92,20 @@ def test_one_session_from_many_threads_counts_every_frame_once(asked):
     assert sorted(frames) == list(range(1, 25))
 
 
+def test_answer_tells_when_nothing_was_remembered(asked):
+    begun = [asked.act(JPEGS[0], session="told-of", **fields).json() for fields in ({}, {}, {"reset": "true"})]
+    asked.act(JPEGS[0], session="asked-for", reset="true")
+
+    assert [answer["restarted"] for answer in begun] == [True, False, False]
+    assert not asked.act(JPEGS[0], session="asked-for", instruction=RIGHT).json()["restarted"]
+
+
 BAD_IMAGES = {
     "nothing": b"",
     "text": b"hello",
     "pickle": b"\x80\x04\x95\x00",
     "cut off": JPEGS[0][:500],
+    "thousands of scans": scans(5000),
     "noise": b"\xff\xd8\xff" + bytes(range(256)) * 4,
 }
 
@@ -226,6 +141,16 @@ def test_bad_field_is_refused_with_its_name(asked, fields, status):
     assert next(iter(fields)) in answer.json()["error"]
 
 
+def test_form_of_many_parts_is_refused(asked):
+    many = asked.client.post("/act", files=[("image", ("a", JPEGS[0])), ("image", ("b", JPEGS[1]))])
+    fields = asked.act(JPEGS[0], **{f"field-{number}": "x" for number in range(100)})
+    long = asked.act(JPEGS[0], extra="x" * 10_000)
+
+    for answer in (many, fields, long):
+        assert answer.status_code == 400
+        assert answer.json()["error"]
+
+
 def test_requests_that_are_no_form_get_a_clear_answer(asked):
     post = asked.client.post
     answers = [
@@ -257,14 +182,12 @@ def test_large_body_is_refused_whether_or_not_it_says_its_length(asked):
     assert "expected a request of at most" in told.json()["error"]
 
 
-def test_page_calls_nobody_and_describes_the_form(asked):
-    page = asked.client.get("/").text
-    document = asked.client.get("/docs.json").json()
-    form = document["components"]["schemas"]["Body_act_act_post"]["properties"]
+def test_page_calls_nobody_and_the_api_is_described_to_clients(asked):
+    page = asked.client.get("/")
+    form = asked.client.get("/docs.json").json()["components"]["schemas"]["Body_act_act_post"]["properties"]
 
-    assert "http" not in page
-    assert asked.client.get("/static_content/swagger-ui-bundle.js").status_code == 200
-    assert document["openapi"].startswith("3.0")
+    assert "http" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
     assert form["image"]["format"] == "binary"
     assert {"instruction", "session", "reset"} < form.keys()
 
@@ -279,7 +202,7 @@ def test_metrics_count_requests_by_status(asked):
 
 def test_endpoint_is_timed_from_outside(asked):
     jpegs, instruction = golden_request(asked.home / "serving" / "package")
-    latency = measure_endpoint(asked.url, jpegs, instruction, n=20)
+    latency = measure_endpoint(asked.url, jpegs, instruction, token=SecretStr(TOKEN), n=20)
 
     assert latency.n == 20
     assert 0 < latency.p50_ms <= latency.p95_ms <= latency.p99_ms
@@ -288,7 +211,9 @@ def test_endpoint_is_timed_from_outside(asked):
 
 def test_endpoint_that_refuses_or_is_not_there_is_named(asked):
     with pytest.raises(PolicyError, match="does not answer as a policy does"):
-        measure_endpoint(asked.url, [b"no image"], LEFT, n=1)
+        measure_endpoint(asked.url, [b"no image"], LEFT, token=SecretStr(TOKEN), n=1)
+    with pytest.raises(PolicyError, match="401"):
+        measure_endpoint(asked.url, JPEGS, LEFT, n=1)
     with pytest.raises(PolicyError, match="does not answer as a policy does"):
         measure_endpoint("http://127.0.0.1:9", JPEGS, LEFT, n=1)
 

@@ -1,9 +1,12 @@
 """A JPEG is refused by what it would cost to decode, before any of it is decoded."""
 
+import contextlib
 import io
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from components.contracts.errors import PolicyError
@@ -133,3 +136,20 @@ def test_metadata_never_reaches_the_decoder():
 
     assert pieces == b"".join(outline_jpeg(PLAIN).pieces)
     assert b"MPF" not in pieces
+
+
+def test_segment_on_which_the_decoder_would_fail_is_left_out():
+    short = after_the_start(PLAIN, segment(0xE0, b"JFIF\0") + segment(0xEE, b"Adobe"))
+
+    np.testing.assert_array_equal(decode_jpeg(short), decode_jpeg(PLAIN))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(list(ACCEPTED)), st.data())
+def test_damaged_jpeg_is_decoded_or_refused(name, draw):
+    changed = bytearray(ACCEPTED[name] if len(ACCEPTED[name]) < 100_000 else PLAIN)
+    for _ in range(draw.draw(st.integers(1, 5))):
+        at = draw.draw(st.integers(0, min(len(changed), 900) - 1))
+        changed[at : at + draw.draw(st.integers(0, 4))] = draw.draw(st.binary(max_size=4))
+    with contextlib.suppress(PolicyError):
+        assert decode_jpeg(bytes(changed)).shape[2] == 3

@@ -2,12 +2,14 @@
 
 Pages refer to their parts (style sheets, plots) by relative address, which a presigned link to one object cannot serve.
 Only GET and HEAD, only the bucket `reports`, only below `checks/` and `evaluations/`; nothing runs there but the page's
-own inline script, and nothing is fetched from elsewhere.
+own inline script, and nothing is fetched from elsewhere. A page that was planted or changed is refused
+(`read_page`).
 
 What is not covered: who may look. Whoever is on this machine can.
 """
 
 import asyncio
+import logging
 import re
 import sys
 
@@ -18,9 +20,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from components.contracts import Settings
-from components.contracts.errors import ObjectNotFoundError, StorageError
-from components.storage import ObjectStore, connect, content_type
+from components.contracts.errors import IntegrityError, ObjectNotFoundError, StorageError
+from components.storage import ObjectStore, connect, content_type, read_page
 
+_LOG = logging.getLogger(__name__)
 _KEY = re.compile(r"(checks|coverage|evaluations)(/[A-Za-z0-9_][A-Za-z0-9._-]{0,120}){1,8}")
 _LIMIT = 64 * 2**20
 _HEADERS = {
@@ -42,9 +45,12 @@ def application(store: ObjectStore) -> Starlette:
         if not _KEY.fullmatch(key):
             return PlainTextResponse("There is no such page.\n", 404, _HEADERS)
         try:
-            data = await asyncio.to_thread(store.get, "reports", key, limit=_LIMIT)
+            data = await asyncio.to_thread(read_page, store, key, limit=_LIMIT)
         except ObjectNotFoundError:
             return PlainTextResponse("There is no such page.\n", 404, _HEADERS)
+        except IntegrityError as error:
+            _LOG.error("ALARM %s", error)  # the message says what to do
+            return PlainTextResponse(f"{error}.\n", 409, _HEADERS)
         except StorageError:
             return PlainTextResponse("The object store does not answer; see `drover status`.\n", 503, _HEADERS)
         return Response(data, headers=_HEADERS, media_type=content_type(key))

@@ -10,6 +10,7 @@ from ._content import fetch, fetch_file, get_document, put_document, put_once, s
 from ._folder import FolderStore
 from ._memory import memory_key, recall, remember
 from ._overlay import OverlayStore
+from ._pages import keep_page, read_page
 from ._protocol import BUCKETS, ObjectInfo, ObjectStore
 from ._s3 import S3Store
 
@@ -25,11 +26,13 @@ __all__ = [
     "fetch",
     "fetch_file",
     "get_document",
+    "keep_page",
     "memory_key",
     "page_url",
     "prepare",
     "put_document",
     "put_once",
+    "read_page",
     "recall",
     "remember",
     "sha256_of_file",

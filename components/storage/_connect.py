@@ -7,6 +7,7 @@ from components.contracts import Settings
 from components.contracts.errors import AlreadyExistsError, ConfigurationError, StorageError
 
 from ._calls import PATIENCE_S
+from ._pages import read_page
 from ._protocol import BUCKETS, ObjectStore
 from ._s3 import S3Store
 
@@ -89,8 +90,12 @@ def page_url(settings: Settings, store: ObjectStore, key: str) -> str:
     """A URL of an object in the `reports` bucket for a person's browser.
 
     The stack's page server where it runs, because pages whose parts refer to each other need one origin; a link
-    good for a week elsewhere.
+    good for a week elsewhere. The page server shows no page that was planted or changed; of a link that is asked here.
+
+    Raises:
+        ObjectNotFoundError, IntegrityError: without a page server, as `read_page`.
     """
     if settings.pages_url:
         return f"{settings.pages_url.rstrip('/')}/{key}"
+    read_page(store, key)
     return store.link("reports", key, hours=7 * 24)

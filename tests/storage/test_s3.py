@@ -23,7 +23,7 @@ from components.contracts.errors import (
     ObjectNotFoundError,
     StorageError,
 )
-from components.storage import BUCKETS, S3Store, connect, page_url, prepare
+from components.storage import BUCKETS, S3Store, connect, keep_page, page_url, prepare
 from components.storage._s3 import PART_BYTES
 
 pytestmark = pytest.mark.s3
@@ -119,6 +119,7 @@ def test_page_address_is_the_page_servers_where_there_is_one(s3: Settings, platf
     without = s3.model_copy(update={"pages_url": None})
 
     assert page_url(with_pages, platform, "checks/x/index.html") == "http://127.0.0.1:1/checks/x/index.html"
+    keep_page(platform, "checks/x/index.html", b"<p>x")
     assert "X-Amz-Signature" in page_url(without, platform, "checks/x/index.html")
 
 

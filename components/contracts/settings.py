@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ._robots import HardwareId
 from .errors import StackError
@@ -30,6 +30,10 @@ class _RunningStack(PydanticBaseSettingsSource):
             raise StackError(f"{path} cannot be read: {error.strerror}; it belongs to who ran `drover up`") from None
         except (ValueError, KeyError, TypeError) as error:
             raise StackError(f"{path} is damaged ({error}); remove it; `drover up` writes it anew") from None
+
+
+def _by_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -58,8 +62,9 @@ class Settings(BaseSettings):
     """The gateway's own identity: opens and completes uploads in the inbox, reads receipts, enrols robots, writes
     robots' reports."""
     gateway_s3_secret: SecretStr | None = None
-    release_hardware: tuple[HardwareId, ...] = ("simulated",)
-    """The hardware ids that releases are signed for, named by an operator: what a robot claims adds none."""
+    release_hardware: Annotated[tuple[HardwareId, ...], NoDecode, BeforeValidator(_by_commas)] = ("simulated",)
+    """The hardware ids that releases are signed for, named by an operator, with commas between: what robots claim adds
+    none."""
     upload_link_s: float = Field(default=900.0, ge=5, le=86_400)
     """How long a link to a part of an upload holds."""
     receipt_key_file: Path | None = None

@@ -6,6 +6,7 @@ models/invitations/<robot>/<hash>.used.json        InvitationUse: written once, 
 """
 
 import hashlib
+import logging
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -13,10 +14,12 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from components.contracts import EnrolledRobot, Enrolment, EnrolmentRequest, Frozen, RobotId, Sha256, hardware_id
-from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, PromotionError
+from components.contracts.errors import AlreadyExistsError, InvalidDocumentError, ObjectNotFoundError, PromotionError
 from components.storage import ObjectStore
 
 from ._problems import Refused
+
+_LOG = logging.getLogger(__name__)
 
 MAX_DOCUMENT_BYTES = 64 * 1024
 INVITATION_LIFE = timedelta(hours=24)
@@ -54,9 +57,13 @@ def enrolled_robot(store: ObjectStore, robot: str) -> EnrolledRobot | None:
 
 
 def fleet(store: ObjectStore, *, with_revoked: bool = False) -> list[EnrolledRobot]:
-    """Every enrolled robot, by id; without those that were revoked."""
-    names = [info.key.removeprefix("fleet/").removesuffix(".json") for info in store.list("models", "fleet/")]
-    found = [enrolled_robot(store, name) for name in names]
+    """Every enrolled robot, by id; without those that were revoked, and those whose entries cannot be read."""
+    found = []
+    for info in store.list("models", "fleet/"):
+        try:
+            found.append(enrolled_robot(store, info.key.removeprefix("fleet/").removesuffix(".json")))
+        except InvalidDocumentError as error:
+            _LOG.error("ALARM a robot is left out until it is enrolled anew: %s", error)
     return [entry for entry in found if entry and (with_revoked or not entry.revoked)]
 
 

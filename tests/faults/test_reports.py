@@ -195,6 +195,7 @@ def test_row_45_object_too_large_for_a_report_is_not_read_and_pauses(world: Worl
 def test_row_45_report_of_another_assignment_number_is_nothing_to_this_one(world: World) -> None:
     says(world, count=50, seq=3)
     says(world, count=4, seq=1)
+    says(world, count=5, state="QUARANTINE", deployment="of-a-repository-that-is-gone")
     assert advance(world).status == "running"
 
 
@@ -231,7 +232,9 @@ def test_reports_wait_in_order_while_the_gateway_is_away(world: World) -> None:
     world.tick()
     counts = [report["count"] for report in world.reports()]
     assert counts == list(range(1, len(counts) + 1))
-    assert hear(world.store, enrolled(world.store), seqs={"robot-1": 2}).latest["robot-1"].state == "QUARANTINE"
+    assert (
+        hear(world.store, enrolled(world.store), about={"robot-1": (2, "bad")}).latest["robot-1"].state == "QUARANTINE"
+    )
 
 
 def test_reports_of_a_robot_without_a_gateway_wait_until_it_is_pinned_to_one(world: World) -> None:

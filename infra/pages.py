@@ -2,7 +2,8 @@
 
 Pages refer to their parts (style sheets, plots) by relative address, which a link to one object cannot serve.
 Only GET and HEAD, only the bucket `reports`, only below `checks/`, `coverage/` and `evaluations/`; nothing runs there
-but the page's own inline script, and nothing is fetched from elsewhere.
+but the page's own inline script, and nothing is fetched from elsewhere. A page that was planted or changed is refused
+(`read_page`).
 
 Every page asks for a password (HTTP Basic, any user). A browser sends it to this port alone; a cookie would go to every
 server on this machine's other ports. A link that a command prints carries it: `/sign-in` makes the browser remember it,
@@ -15,6 +16,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import logging
 import re
 import sys
 from collections.abc import Mapping
@@ -26,10 +28,11 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from components.contracts import Settings, plain_logs
-from components.contracts.errors import ConfigurationError, ObjectNotFoundError, StorageError
-from components.storage import ObjectStore, connect, content_type
+from components.contracts.errors import ConfigurationError, IntegrityError, ObjectNotFoundError, StorageError
+from components.storage import ObjectStore, connect, content_type, read_page
 from components.web import LOOPBACK_HOSTS, SameOrigin
 
+_LOG = logging.getLogger(__name__)
 _KEY = re.compile(r"(checks|coverage|evaluations)(/[A-Za-z0-9_][A-Za-z0-9._-]{0,120}){1,8}")
 _LIMIT = 64 * 2**20
 _HEADERS = {
@@ -84,9 +87,12 @@ class _Pages:
         if not _KEY.fullmatch(key):
             return _text(_MISSING, 404)
         try:
-            data = await asyncio.to_thread(self._store.get, "reports", key, limit=_LIMIT)
+            data = await asyncio.to_thread(read_page, self._store, key, limit=_LIMIT)
         except ObjectNotFoundError:
             return _text(_MISSING, 404)
+        except IntegrityError as error:
+            _LOG.error("ALARM %s", error)  # the message says what to do
+            return _text(f"{error}.\n", 409)
         except StorageError:
             return _text("The object store does not answer; see `drover status`.\n", 503)
         return Response(data, headers=_HEADERS, media_type=content_type(key))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from components.contracts import EpisodeSummary, Frozen, ObjectRef
-from components.storage import ObjectStore
+from components.storage import ObjectStore, keep_page
 
 from ._plan import Cell, CollectionPlan
 
@@ -96,7 +96,7 @@ def keep_coverage(store: ObjectStore, found: Coverage) -> ObjectRef:
     """
     from ._pages import coverage_page
 
-    return store.put("reports", "coverage/index.html", coverage_page(found))
+    return keep_page(store, "coverage/index.html", coverage_page(found))
 
 
 def write_default(source: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from components.contracts import EpisodeSummary, Finding, ObjectRef, printable
 from components.contracts.errors import DroverError
-from components.storage import ObjectStore
+from components.storage import ObjectStore, keep_page
 
 _REMOTE = (
     re.compile(r"<script[^>]*\bsrc=[^>]*>\s*</script>", re.IGNORECASE),
@@ -48,7 +48,7 @@ def keep_docs(
 
 
 def _put(store: ObjectStore, batch: str, name: str, page: str) -> ObjectRef:
-    return store.put("reports", f"checks/{batch}/{name}", page.encode())
+    return keep_page(store, f"checks/{batch}/{name}", page.encode())
 
 
 def _offline(page: str, title: str, overview: str) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from components.contracts import CheckReport, EpisodeSummary, Frozen, ObjectRef, Sha256
-from components.storage import ObjectStore
+from components.storage import ObjectStore, keep_page
 
 _FOLDER = "checks/batches/"
 LAST = 400
@@ -149,4 +149,4 @@ def keep_trend(store: ObjectStore) -> ObjectRef:
     """
     from ._pages import trend_page
 
-    return store.put("reports", "checks/trend.html", trend_page(trend(store)))
+    return keep_page(store, "checks/trend.html", trend_page(trend(store)))

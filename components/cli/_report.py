@@ -45,6 +45,7 @@ def report(
     _show(found, evaluation.judge(found))
     if save is not None:
         _save(store, found, save)
+    storage.read_page(store, found.page_key)  # where one is refused, its address is not given either
     console.print(f"page: {storage.page_url(settings, store, found.page_key, sign_in=True)}")
 
 
@@ -64,7 +65,9 @@ def _show(found: EvaluationReport, verdict: "Verdict") -> None:
 
 def _save(store: "ObjectStore", found: EvaluationReport, folder: Path) -> None:
     """A file that is there stays, unless it holds the same bytes."""
-    files = {"report.html": store.get("reports", found.page_key), "report.json": found.canonical_json()}
+    from components import storage
+
+    files = {"report.html": storage.read_page(store, found.page_key), "report.json": found.canonical_json()}
     for name, data in files.items():
         target = folder / name
         if target.exists() and target.read_bytes() != data:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ._robots import HardwareId
@@ -38,6 +38,10 @@ class _RunningStack(PydanticBaseSettingsSource):
         return found
 
 
+def _by_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """Defaults run everything offline on this machine."""
 
@@ -60,7 +64,7 @@ class Settings(BaseSettings):
     """None: as `s3_secure`."""
     gateway_url: str | None = None
     """Where robots enrol and ask for uploads."""
-    gateway_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    gateway_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_by_commas)] = ()
     """Further names or addresses that robots know the gateway by, without ports; a list with commas in the environment.
     Requests for any other name than these, loopback's and that of `gateway_url` are refused."""
     gateway_s3_key: str | None = None
@@ -74,11 +78,12 @@ class Settings(BaseSettings):
     """The longest that one small call to the object store may take."""
     slot_verify_s: float = Field(default=3600.0, ge=0)
     """A robot's agent hashes what drives after so many seconds, changed or not; what changed at once."""
-    release_hardware: tuple[HardwareId, ...] = ("simulated",)
-    """The hardware ids that releases are signed for, named by an operator: what a robot claims adds none."""
+    release_hardware: Annotated[tuple[HardwareId, ...], NoDecode, BeforeValidator(_by_commas)] = ("simulated",)
+    """The hardware ids that releases are signed for, named by an operator, with commas between: what robots claim adds
+    none."""
     upload_link_s: float = Field(default=900.0, ge=5, le=86_400)
     """How long a link to a part of an upload holds."""
-    gateway_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    gateway_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_by_commas)] = ()
     """Addresses of TLS proxies in front of the gateway, with commas between them: their X-Forwarded-For is believed."""
     ingest_failed_reads: int = Field(default=3, ge=1, le=1000)
     """After as many failed reads an upload is set aside and its robot is asked to send it again."""
@@ -128,11 +133,6 @@ class Settings(BaseSettings):
                 "RAY_TLS_SERVER_KEY": str(folder / "node.key"),
             }
         return access
-
-    @field_validator("gateway_hosts", "gateway_proxies", mode="before")
-    @classmethod
-    def _split_commas(cls, value: object) -> object:
-        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(

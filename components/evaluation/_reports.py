@@ -5,7 +5,7 @@ import re
 
 from components.contracts import EvaluationReport, ObjectRef, canonical_json
 from components.contracts.errors import EvidenceError, InvalidDocumentError, ObjectNotFoundError
-from components.storage import ObjectStore, put_once
+from components.storage import ObjectStore, keep_page, put_once
 
 _BUCKET = "reports"
 _KEY = re.compile(r"^evaluations/(?P<digest>[0-9a-f]{64})/report\.json$")
@@ -18,7 +18,7 @@ LATEST = "latest"
 def keep_report(store: ObjectStore, report: EvaluationReport, page: bytes) -> ObjectRef:
     """Keep a report and its page; the same again changes nothing, a page that is drawn otherwise replaces the old."""
     digest = report.digest()
-    store.put(_BUCKET, report.page_key, page)
+    keep_page(store, report.page_key, page)
     kept = put_once(store, _BUCKET, f"evaluations/{digest}/report.json", report.canonical_json())
     store.put(_BUCKET, _LATEST_KEY, canonical_json({"digest": digest}))  # times of writing are too coarse to tell
     return kept

@@ -164,9 +164,9 @@ def advance_with(
         repository.refresh()
     trusted = {entry.robot: entry for entry in fleet(store)}
     watched = _watched(store, repository, faults)
-    seqs = {robot: state.seqs.get(robot, 1) for state in watched for robot in state.assigned}
+    about = {robot: (state.seqs.get(robot, 1), state.plan.deployment) for state in watched for robot in state.assigned}
     accepted = {robot: number for state in watched for robot, number in state.accepted.items()}
-    heard = hear(store, trusted.values(), seqs=seqs, accepted=accepted)
+    heard = hear(store, trusted.values(), about=about, accepted=accepted)
     taken = [(state, step(state, heard.latest, now, heard.doubts)) for state in watched]
     taken = [(state, found) for state, found in taken if state.status != "superseded" or found.state.status == "halted"]
     taken.sort(key=lambda item: item[1].state.status != "halted")

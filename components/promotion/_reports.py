@@ -55,8 +55,10 @@ class _Reading:
     """Number -> what is wrong with it."""
     too_many: bool = False
 
-    def decisive(self) -> RobotReport | None:
+    def decisive(self, deployment: str | None) -> RobotReport | None:
+        """Of those about this rollout; None: about any. A repository that was made anew counts assignments anew."""
         reports = [self.verified[count] for count in sorted(self.verified)]
+        reports = [report for report in reports if deployment in {None, report.deployment}]
         if failed := [report for report in reports if report.state in FAILED]:
             return failed[0]
         if outcomes := [report for report in reports if report.state == "IDLE"]:
@@ -81,7 +83,7 @@ def hear(
     store: ObjectStore,
     robots: Iterable[EnrolledRobot],
     *,
-    seqs: Mapping[str, int] | None = None,
+    about: Mapping[str, tuple[int, str]] | None = None,
     accepted: Mapping[str, int] | None = None,
 ) -> Heard:
     """What each robot says of its assignment.
@@ -89,19 +91,17 @@ def hear(
     Args:
         store: with the platform's identity.
         robots: whose keys count.
-        seqs: robot -> the assignment that is asked for, other robots are left out; None: every robot's newest
-            assignment of which it said anything.
+        about: robot -> number and rollout of the assignment that is asked for, other robots are left out; None: every
+            robot's newest assignment of which it said anything.
         accepted: robot -> number up to which a person accepted what is missing.
     """
     heard, alarms = Heard({}, ()), []
     for entry in robots:
-        if seqs is None:
-            reading = _newest(store, entry)
-        elif entry.robot in seqs:
-            reading = _read(store, entry, seqs[entry.robot])
-        else:
+        wanted = about.get(entry.robot) if about is not None else None
+        if about is not None and wanted is None:
             continue
-        if found := reading.decisive():
+        reading = _read(store, entry, wanted[0]) if wanted else _newest(store, entry)
+        if found := reading.decisive(wanted[1] if wanted else None):
             heard.latest[entry.robot] = found
         if doubt := reading.doubt((accepted or {}).get(entry.robot, 0)):
             heard.doubts[entry.robot] = doubt

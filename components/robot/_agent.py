@@ -144,7 +144,7 @@ class UpdateAgent:
             try:
                 self._reports.report(signed)
             except GatewayError as error:
-                log.info("%s: reports wait: %s", self.robot, error)
+                log.log(logging.INFO if error.again else logging.WARNING, "%s: reports wait: %s", self.robot, error)
                 if error.code == "conflict":  # of an earlier journal or key of this robot, or planted
                     self._journal.renumber(self._identity.sign)
                 return

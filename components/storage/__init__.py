@@ -10,6 +10,7 @@ from ._content import expect_answers, fetch, fetch_file, get_document, put_docum
 from ._folder import FolderStore
 from ._memory import memory_key, recall, remember
 from ._overlay import OverlayStore
+from ._pages import keep_page, read_page
 from ._protocol import BUCKETS, ObjectInfo, ObjectStore
 from ._s3 import S3Store
 from ._wire import Pace, Wire, read_bounded
@@ -29,6 +30,7 @@ __all__ = [
     "fetch",
     "fetch_file",
     "get_document",
+    "keep_page",
     "memory_key",
     "pace_of",
     "page_url",
@@ -36,6 +38,7 @@ __all__ = [
     "put_document",
     "put_once",
     "read_bounded",
+    "read_page",
     "recall",
     "remember",
     "sha256_of_file",

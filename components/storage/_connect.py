@@ -8,6 +8,7 @@ from components.contracts import Settings
 from components.contracts.errors import AlreadyExistsError, ConfigurationError, StorageError
 
 from ._calls import PATIENCE_S
+from ._pages import read_page
 from ._protocol import BUCKETS, ObjectStore
 from ._s3 import S3Store
 from ._wire import Pace
@@ -99,12 +100,16 @@ def page_url(settings: Settings, store: ObjectStore, key: str, *, sign_in: bool 
     """A URL of an object in the `reports` bucket for a person's browser.
 
     The stack's page server where it runs, because pages whose parts refer to each other need one origin; a link
-    good for a week elsewhere.
+    good for a week elsewhere. The page server shows no page that was planted or changed; of a link that is asked here.
 
     Args:
         sign_in: put the page server's password into it, for who owns the stack: to print, not to keep or send.
+
+    Raises:
+        ObjectNotFoundError, IntegrityError: without a page server, as `read_page`.
     """
     if not settings.pages_url:
+        read_page(store, key)
         return store.link("reports", key, hours=7 * 24)
     return sign_in_url(settings, key) if sign_in else f"{settings.pages_url.rstrip('/')}/{key}"
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from components import storage
 from components.cli import app
 from components.contracts import EvaluationReport
-from components.contracts.errors import ConfigurationError
+from components.contracts.errors import ConfigurationError, IntegrityError
 from components.evaluation import keep_report
 from tests.evaluation.sample_report import ensemble, full_report
 from tests.stores import running
@@ -83,6 +83,21 @@ def test_save_writes_page_and_document_and_keeps_what_is_there(drover, tmp_path)
     assert drover("report", digest, "--save", str(tmp_path / "out")).exit_code == 0
     with pytest.raises(ConfigurationError, match="is another report"):
         drover("report", WORSE.digest(), "--save", str(tmp_path / "out"))
+
+
+def test_page_that_was_changed_is_neither_opened_nor_saved(drover, served, tmp_path):
+    store = storage.connect(served)
+    store.put("reports", WORSE.page_key, PAGE + b"<script>evil()</script>")
+    try:
+        for words in ((), ("--save", str(tmp_path / "out"))):
+            with pytest.raises(IntegrityError, match="is not shown"):
+                drover("report", WORSE.digest(), *words)
+        assert not (tmp_path / "out").exists()
+        linked = served.model_copy(update={"pages_url": None})
+        with pytest.raises(IntegrityError, match="is not shown"):
+            storage.page_url(linked, store, WORSE.page_key)
+    finally:
+        storage.keep_page(store, WORSE.page_key, PAGE)
 
 
 def test_compare_concludes_where_it_is_paired_alone(drover):

@@ -4,16 +4,20 @@ The store is written to directly, as with a key of the robots' from before they 
 """
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
-from components.contracts import Release, RobotReport, RolloutState
+from components.contracts import Release, RobotReport, RolloutState, Settings
+from components.ingest import enrol_here, gateway_app, publish_receipt_key
 from components.promotion import advance_with, hear, plan_rollout, resume_rollout, rollouts, start_rollout
 from components.promotion import fleet as enrolled
-from components.robot import RobotIdentity, report_key
+from components.robot import PinnedReports, RobotIdentity, report_key
 from tests.faults.fleet_world import DeadStore, StoreReports, World
+from tests.faults.upload_world import wait_until
 
 ROBOTS = ("robot-1", "robot-2", "robot-3")
 
@@ -191,6 +195,7 @@ def test_row_45_object_too_large_for_a_report_is_not_read_and_pauses(world: Worl
 def test_row_45_report_of_another_assignment_number_is_nothing_to_this_one(world: World) -> None:
     says(world, count=50, seq=3)
     says(world, count=4, seq=1)
+    says(world, count=5, state="QUARANTINE", deployment="of-a-repository-that-is-gone")
     assert advance(world).status == "running"
 
 
@@ -227,7 +232,31 @@ def test_reports_wait_in_order_while_the_gateway_is_away(world: World) -> None:
     world.tick()
     counts = [report["count"] for report in world.reports()]
     assert counts == list(range(1, len(counts) + 1))
-    assert hear(world.store, enrolled(world.store), seqs={"robot-1": 2}).latest["robot-1"].state == "QUARANTINE"
+    assert (
+        hear(world.store, enrolled(world.store), about={"robot-1": (2, "bad")}).latest["robot-1"].state == "QUARANTINE"
+    )
+
+
+def test_reports_of_a_robot_without_a_gateway_wait_until_it_is_pinned_to_one(world: World) -> None:
+    """An earlier version's robot: it is enrolled, and has no pin. The gateway is real."""
+    before = len(world.reports())
+    world.tick(reports=PinnedReports(world.home("robot-1"), patience=0.1))
+    assert len(world.reports()) == before
+    server = uvicorn.Server(
+        uvicorn.Config(gateway_app(world.store), host="127.0.0.1", port=0, log_level="critical")  # type: ignore[arg-type]
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        publish_receipt_key(world.store, "ab" * 32)
+        enrol_here(world.store, Settings(gateway_url=url), "robot-1", world.home("robot-1"))
+        world.tick(reports=PinnedReports(world.home("robot-1"), patience=5))
+    finally:
+        server.should_exit = True
+        thread.join(10)
+    assert advance(world).status == "rolled-back"
 
 
 def _signed(world: World) -> list[dict[str, Any]]:

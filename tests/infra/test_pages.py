@@ -1,11 +1,14 @@
 import base64
+import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from components.contracts.errors import ConfigurationError
-from components.storage import FolderStore
+from components.contracts import ObjectRef
+from components.contracts.errors import ConfigurationError, StorageError
+from components.storage import FolderStore, keep_page
 from infra.pages import application
 
 PASSWORD = "d0e5"
@@ -18,10 +21,10 @@ def client(tmp_path: Path) -> Iterator[object]:
     from starlette.testclient import TestClient
 
     store = FolderStore(tmp_path / "objects")
-    store.put("reports", "checks/ab12/index.html", b"<link rel=stylesheet href=static/a.css>")
-    store.put("reports", "checks/ab12/static/a.css", b"p{}")
-    store.put("reports", "evaluations/cd34/report.html", "<p>grüezi".encode())
-    store.put("reports", "coverage/index.html", b"<p>heat")
+    keep_page(store, "checks/ab12/index.html", b"<link rel=stylesheet href=static/a.css>")
+    keep_page(store, "checks/ab12/static/a.css", b"p{}")
+    keep_page(store, "evaluations/cd34/report.html", "<p>grüezi".encode())
+    keep_page(store, "coverage/index.html", b"<p>heat")
     store.put("reports", "robots/r1/health.json", b"{}")
     store.put("models", "checks/secret.html", b"secret")
     (tmp_path / "objects" / "outside.html").write_text("outside")
@@ -139,3 +142,48 @@ def test_page_of_another_origin_may_link_here_and_do_nothing_else(client, header
 def test_server_without_a_password_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="DROVER_PAGES_TOKEN"):
         application(FolderStore(tmp_path), "")
+
+
+@pytest.mark.parametrize("key", ["checks/ab12/index.html", "evaluations/cd34/report.html", "coverage/index.html"])
+def test_page_that_was_changed_is_refused_until_it_is_drawn_again(client, tmp_path: Path, key: str) -> None:  # type: ignore[no-untyped-def]
+    store = FolderStore(tmp_path / "objects")
+    for changed in (store.get("reports", key) + b"<script>evil()</script>", b"", store.get("reports", key)[:-1]):
+        store.put("reports", key, changed)
+        answer = client.get(f"/{key}")
+        assert answer.status_code == 409
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert "is not shown" in answer.text
+        assert "evil" not in answer.text
+    keep_page(store, key, b"<p>drawn again")
+    assert client.get(f"/{key}").text == "<p>drawn again"
+
+
+@pytest.mark.parametrize("key", ["checks/planted.html", "evaluations/cd34/more.html", "coverage/x.js"])
+def test_page_that_was_planted_is_refused_with_a_digest_beside_it_too(client, tmp_path: Path, key: str) -> None:  # type: ignore[no-untyped-def]
+    store = FolderStore(tmp_path / "objects")
+    store.put("reports", key, b"<script>evil()</script>")
+    store.put("reports", f"{key}.sha256", hashlib.sha256(b"<script>evil()</script>").hexdigest().encode())
+    store.put("models", f"pages/{key}.json", store.get("models", "pages/coverage/index.html.json"))
+    answer = client.get(f"/{key}")
+
+    assert (answer.status_code, "evil" in answer.text) == (409, False)
+
+
+def test_page_whose_writers_are_killed_between_their_writes_is_shown_in_some_state(client, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    class Dying(FolderStore):
+        def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> ObjectRef:
+            if self.left == 0:
+                raise StorageError("killed")
+            self.left -= 1
+            return super().put(bucket, key, data, if_absent=if_absent)
+
+    seen = []
+    for number, writes in enumerate((0, 1, 1, 2, 1, 3, 3)):
+        store = Dying(tmp_path / "objects")
+        store.left = writes
+        with contextlib.suppress(StorageError):
+            keep_page(store, "coverage/index.html", f"<p>{number}".encode())
+        answer = client.get("/coverage/index.html")
+        assert answer.status_code == 200
+        seen.append(answer.text)
+    assert seen == ["<p>heat", "<p>heat", "<p>heat", "<p>3", "<p>3", "<p>5", "<p>6"]

@@ -16,7 +16,7 @@ import pytest
 
 from components.contracts import Settings
 from components.contracts.errors import StackError, StorageError
-from components.storage import connect
+from components.storage import connect, keep_page
 from infra import _processes, local
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -71,7 +71,7 @@ def test_stack_lives_its_life(home: Path) -> None:
     settings = Settings(home=home)
     assert stat.S_IMODE((home / "stack.json").stat().st_mode) == 0o600
     store, robot = connect(settings), connect(settings, identity="robot")
-    store.put("reports", "evaluations/x/report.html", b"<p>seen")
+    keep_page(store, "evaluations/x/report.html", b"<p>seen")
     assert settings.pages_token is not None
     password = f"drover:{settings.pages_token.get_secret_value()}"
     assert _get(f"{settings.pages_url}/evaluations/x/report.html", password) == "<p>seen"

@@ -1,19 +1,24 @@
 """From a package that passed the gate to the promoted pointer, through the doors that the flows use."""
 
+import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ValidationError
 
-from components.contracts import UNKNOWN_HARDWARE, Settings, TrainingPlan
+from components.contracts import UNKNOWN_HARDWARE, EnrolledRobot, EnrolmentRequest, Release, Settings, TrainingPlan
 from components.contracts.errors import PromotionError
 from components.ingest import register_robot
 from components.promotion import advance, enrol_robot, find_incumbent, open_repository, release
-from components.robot import RobotIdentity
 from components.storage import FolderStore
 from tests.faults.fleet_world import World
 from tests.reports import make_ensemble, make_report
 
 ROBOTS = ("robot-1", "robot-2", "robot-3")
+KEY, OTHER_KEY = (
+    Ed25519PrivateKey.from_private_bytes(bytes([seed] * 32)).public_key().public_bytes_raw().hex() for seed in (1, 2)
+)
 
 
 def settle(world: World, settings: Settings) -> str:
@@ -52,11 +57,66 @@ def test_next_release_names_the_promoted_one_to_go_back_to(world: World, setting
     assert promoted.release.name == "r0001"
 
 
-def test_robot_that_joined_without_its_hardware_only_uploads(world: World, settings: Settings, tmp_path: Path) -> None:
-    public_key = RobotIdentity(tmp_path / "uploader").public_key
-    register_robot(world.store, "uploader", public_key, hardware=UNKNOWN_HARDWARE)
+def test_robot_that_joined_without_its_hardware_only_uploads(world: World, settings: Settings) -> None:
+    register_robot(world.store, "uploader", KEY, hardware=UNKNOWN_HARDWARE)
     state = release(world.store, settings, world.package(), make_ensemble(), make_report(), TrainingPlan())
     assert state.plan.robots == ROBOTS
+
+
+def test_release_is_for_the_hardware_that_an_operator_named_whatever_robots_claim(
+    world: World, settings: Settings
+) -> None:
+    register_robot(world.store, "robot-0", KEY, hardware="evil-board")
+    register_robot(world.store, "robot-4", OTHER_KEY, hardware="jetson-orin-nx-16gb")
+    state = release(world.store, settings, world.package(), make_ensemble(), make_report(), TrainingPlan())
+    assert state.plan.robots == ROBOTS
+    assert [item.hardware for item in world.repository.releases()] == [("simulated",)]
+
+    named = settings.model_copy(update={"release_hardware": ("simulated", "jetson-orin-nx-16gb")})
+    state = release(world.store, named, world.package(tag="two"), make_ensemble(), make_report(), TrainingPlan())
+    assert state.plan.robots == (*ROBOTS, "robot-4")
+    assert world.repository.releases()[-1].hardware == ("simulated", "jetson-orin-nx-16gb")
+
+
+def test_hardware_is_named_in_the_environment_with_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROVER_RELEASE_HARDWARE", "simulated, jetson-orin-nx-16gb")
+    assert Settings(home=tmp_path).release_hardware == ("simulated", "jetson-orin-nx-16gb")
+    assert Settings(home=tmp_path, release_hardware=["a"]).release_hardware == ("a",)
+
+
+def test_robot_whose_entry_is_damaged_holds_no_other_up(world: World, settings: Settings) -> None:
+    world.store.put("models", "fleet/robot-0.json", b"\xff")
+    state = release(world.store, settings, world.package(), make_ensemble(), make_report(), TrainingPlan())
+    assert (state.plan.robots, state.assigned) == (ROBOTS, ROBOTS[:1])
+
+
+def test_plan_that_names_a_robot_of_other_hardware_is_refused(world: World, settings: Settings) -> None:
+    register_robot(world.store, "robot-0", KEY, hardware="evil-board")
+    plan = TrainingPlan(rollout_robots=("robot-0", "robot-1"))
+    with pytest.raises(PromotionError, match="robot-0 are not; others: evil-board"):
+        release(world.store, settings, world.package(), make_ensemble(), make_report(), plan)
+    assert world.repository.releases() == []
+
+
+@pytest.mark.parametrize("hardware", ["Jetson", "a b", "[red]", "\x1b[31m", "", "x" * 65, "a\n"])
+def test_hardware_that_is_no_id_is_refused_wherever_it_is_new(world: World, hardware: str) -> None:
+    with pytest.raises(PromotionError, match="hardware id"):
+        register_robot(world.store, "robot-9", KEY, hardware=hardware)
+    with pytest.raises(PromotionError, match="hardware id"):
+        world.repository.publish_release(world.package(), hardware=(hardware,))
+    with pytest.raises(ValidationError):
+        EnrolmentRequest(robot="robot-9", token="t" * 16, public_key=KEY, hardware=hardware)
+    with pytest.raises(ValidationError):
+        Settings(release_hardware=(hardware,))
+
+
+def test_documents_with_free_text_for_hardware_are_read(world: World) -> None:
+    facts = {"robot": "robot-9", "public_key": KEY, "enrolled_at": "2026-01-01T00:00:00Z"}
+    entry = EnrolledRobot.parse(json.dumps(facts | {"hardware": "Jetson Orin NX (16 GB)"}), source="an older one")
+    assert entry.hardware == "jetson-orin-nx-16-gb"
+    release = {"name": "r1", "number": 1, "package": "a" * 64, "created_at": "2026-01-01T00:00:00Z"}
+    found = Release.parse(json.dumps(release | {"hardware": ["\x1b[31m", "simulated"]}), source="an older one")
+    assert found.hardware == ("31m", "simulated")
 
 
 def test_release_to_nobody_is_refused(tmp_path: Path, settings: Settings) -> None:

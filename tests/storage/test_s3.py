@@ -24,7 +24,7 @@ from components.contracts.errors import (
     ObjectNotFoundError,
     StorageError,
 )
-from components.storage import BUCKETS, S3Store, connect, page_url, prepare
+from components.storage import BUCKETS, S3Store, connect, keep_page, page_url, prepare
 from components.storage._s3 import PART_BYTES
 
 pytestmark = pytest.mark.s3
@@ -124,6 +124,7 @@ def test_page_address_is_the_page_servers_where_there_is_one(s3: Settings, platf
         page_url(with_pages, platform, "checks/x/index.html", sign_in=True)
         == "http://drover:a%2Fb@127.0.0.1:1/sign-in?page=checks/x/index.html"
     )
+    keep_page(platform, "checks/x/index.html", b"<p>x")
     assert "X-Amz-Signature" in page_url(without, platform, "checks/x/index.html")
 
 

@@ -22,6 +22,7 @@ from . import _home, _parts, _plan, _processes
 log = logging.getLogger(__name__)
 
 STATE_FILE = "state.json"
+_PART_S = 180.0
 
 
 def supervise(settings: Settings, *, kind: str) -> None:
@@ -121,7 +122,7 @@ def some_parts(settings: Settings, *names: str, kind: str = "seaweedfs") -> Iter
         board = _parts.Board()
         with _kept(plan, home, board):
             for name in names:
-                _processes.wait_until(lambda name=name: board.states[name] in {"running", "failed"}, 60.0)  # type: ignore[misc]
+                _processes.wait_until(lambda name=name: board.states[name] in {"running", "failed"}, _PART_S)  # type: ignore[misc]
                 if board.states[name] != "running":
                     log_file = home / "logs" / f"{name}.log"
                     raise StackError(f"{name} does not start: {board.notes[name]}; see {log_file}")

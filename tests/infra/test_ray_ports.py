@@ -100,11 +100,15 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         assert pid is not None
         env = os.environ | settings.ray_access | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
         command = [sys.executable, "-c", DRIVER, str(settings.ray_address)]
-        with subprocess.Popen(
-            command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as driver:
+        told = tmp_path_factory.mktemp("driver") / "errors"
+        with (
+            told.open("w") as errors,
+            subprocess.Popen(
+                command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+            ) as driver,
+        ):
             assert driver.stdout is not None
-            assert driver.stdout.readline() == "held\n"
+            assert driver.stdout.readline() == "held\n", told.read_text()
             found = listening(family(pid) | {driver.pid})
             yield Head(settings, {port: _role(pids) for port, pids in found.items()}, driver)
             driver.terminate()

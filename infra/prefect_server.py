@@ -21,6 +21,7 @@ from typing import Any
 import uvicorn
 from starlette.responses import PlainTextResponse
 
+from components.contracts import plain_logs
 from components.contracts.errors import ConfigurationError
 from components.web import LOOPBACK_HOSTS, App, Receive, SameOrigin, Scope, Send
 
@@ -121,4 +122,5 @@ def main(port: int, host: str = "127.0.0.1", *names: str) -> None:
 
 
 if __name__ == "__main__":
+    plain_logs()
     main(int(sys.argv[1]), *sys.argv[2:])

@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 from bentos.policy import guarded, serving_token
+from components.contracts import plain_logs
 from components.contracts.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def main(port: int, host: str = "127.0.0.1") -> None:
 
 
 if __name__ == "__main__":
+    plain_logs()
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

@@ -23,7 +23,7 @@ import pytest
 from components.contracts import Settings
 from infra import _processes, local
 from infra._identities import NAMES, identities, tokens
-from tests.browser import attacking_page, visit
+from tests.browser import attack_from_a_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SECRETS_MAY_BE_IN = {
@@ -234,9 +234,9 @@ def test_page_in_a_browser_gets_nothing_from_any_of_them(stack: Settings, tmp_pa
             continue
         origin = f"http://127.0.0.1:{line.port}"
         paths = ["/", "/healthz", "/sign-in", "/api/health", "/metrics"]
-        with attacking_page(origin, bodies=bodies, paths=paths, sockets=["/api/events/in"]) as page:
-            seen = visit(page, tmp_path / str(line.port))
-        assert "[done]" in seen, seen
+        seen = attack_from_a_page(
+            origin, tmp_path / str(line.port), bodies=bodies, paths=paths, sockets=["/api/events/in"]
+        )
         for word in ("READ", "OPENED", "[script: loaded]", "[img: loaded]"):
             assert word not in seen, (line, seen)
 

@@ -4,6 +4,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from components.contracts.errors import StackError
 
@@ -69,17 +70,23 @@ def _credentials(home: Path) -> tuple[dict[str, tuple[str, str]], dict[str, str]
             "pages": _token(),
             "serving": _token(),
         }
-        servers = fresh | document.get(_TOKENS, {})
+        servers = fresh | _texts(document.get(_TOKENS, {}))
         complete = document | known | {_TOKENS: servers}
         if complete != document:
             write_private(path, json.dumps(complete, indent=2))
         pairs = {name: (str(fields["key"]), str(fields["secret"])) for name, fields in known.items()}
-        return pairs, {name: str(servers[name]) for name in fresh}
+        return pairs, {name: servers[name] for name in fresh}
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise StackError(
             f"{path} is damaged ({error}). It holds the stack's credentials; restore it, or remove it: "
             "new ones are made at the next start, and everything Drover keeps is still there"
         ) from None
+
+
+def _texts(found: Any) -> dict[str, str]:
+    if not isinstance(found, dict) or not all(isinstance(secret, str) and secret for secret in found.values()):
+        raise TypeError(f"expected a secret for each server in {_TOKENS!r}")
+    return found
 
 
 def _token() -> str:

@@ -1,6 +1,10 @@
 """A real browser, and a page of another origin that tries what it can against a server of the stack."""
 
+import json
+import os
+import queue
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,13 +16,11 @@ import pytest
 
 _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=8000", "--dump-dom",
+    "--disable-background-networking", "--disable-component-update",
 )  # fmt: skip
 _ATTACK = """<!doctype html><title>attack</title><body><script>
-document.currentScript.remove();
 const target = TARGET, socket = target.replace('http', 'ws');
-const log = (what, outcome) => document.body.append(document.createElement('p').appendChild(
-    Object.assign(document.createElement('span'), {textContent: `[${what}: ${outcome}]`})));
+const outcomes = [], log = (what, outcome) => outcomes.push(`[${what}: ${outcome}]`);
 const attempts = BODIES.flatMap(([path, body]) => [
   ['no-cors text', () => fetch(target + path, {method: 'POST', mode: 'no-cors', body})],
   ['no-cors without a type', () => fetch(target + path, {method: 'POST', mode: 'no-cors', body: new Blob([body])})],
@@ -47,35 +49,49 @@ const attempts = BODIES.flatMap(([path, body]) => [
 (async () => {
   for (const [what, attempt] of attempts)
     await attempt().then(outcome => log(what, outcome), error => log(what, 'refused ' + error));
-  document.body.append('[done]');
+  await fetch('/outcomes', {method: 'POST', body: outcomes.join('')});
 })();
 </script>"""
 
 
-@contextmanager
-def attacking_page(
-    target: str, *, bodies: list[tuple[str, str]], paths: list[str], sockets: list[str]
-) -> Iterator[str]:
-    """Serve a page that tries everything once, and ends with `[done]`; yields its address.
+def attack_from_a_page(
+    target: str,
+    profile: Path,
+    *,
+    bodies: list[tuple[str, str]],
+    paths: list[str],
+    sockets: list[str],
+    host: str = "localhost",
+) -> str:
+    """Open a page of another origin that tries everything once; returns how it went. Skips without a browser.
 
     Args:
         target: the server's origin.
+        profile: an empty folder.
         bodies: paths and what is posted to them, in every way that needs no leave of the server's.
         paths: what is read and embedded.
         sockets: WebSockets that are opened.
+        host: name under which the page is served: another site than 127.0.0.1's, or the same.
     """
-    import json
-
     page = _ATTACK
     for name, value in (("TARGET", target), ("BODIES", bodies), ("PATHS", paths), ("SOCKETS", sockets)):
         page = page.replace(name, json.dumps(value), 1)
+    outcomes: queue.Queue[str] = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            self._answer(page.encode() if self.path == "/" else b"")
+
+        def do_POST(self) -> None:
+            outcomes.put(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self._answer(b"")
+
+        def _answer(self, body: bytes) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(page.encode())
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -84,7 +100,8 @@ def attacking_page(
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield f"http://localhost:{server.server_port}/"
+        with _browser(f"http://{host}:{server.server_port}/", profile):
+            return outcomes.get(timeout=180)
     finally:
         server.shutdown()
         thread.join()
@@ -92,9 +109,24 @@ def attacking_page(
 
 
 def visit(url: str, profile: Path, *options: str) -> str:
-    """What a fresh browser shows of a page after its scripts have run, as HTML. Skips without a browser."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("neither chromium nor google-chrome is installed: nothing was tried from a page in a browser")
-    command = [chromium, *_OPTIONS, f"--user-data-dir={profile}", *options, url]
+    """The HTML that a fresh browser makes of a page. Skips without a browser."""
+    command = [_chromium(), *_OPTIONS, f"--user-data-dir={profile}", "--dump-dom", *options, url]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False).stdout
+
+
+@contextmanager
+def _browser(url: str, profile: Path) -> Iterator[None]:
+    command = [_chromium(), *_OPTIONS, f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
+    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(browser.pid, signal.SIGKILL)
+        browser.wait()
+
+
+def _chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("neither chromium nor google-chrome is installed: nothing was tried from a page in a browser")
+    return found

@@ -104,6 +104,31 @@ def test_identity_that_an_older_home_lacks_is_added_and_the_others_stay(tmp_path
     assert _identities.identities(tmp_path) == second
 
 
+def test_home_of_an_older_version_gets_the_servers_tokens_and_keeps_its_identities(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    first = identities(tmp_path)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({name: fields for name, fields in document.items() if name != "servers"}))
+
+    second = tokens(tmp_path)
+
+    assert identities(tmp_path) == first
+    assert tokens(tmp_path) == second
+    assert len({second.prefect, second.prefect_gateway, second.pages, second.serving}) == 4
+    assert min(len(second.prefect), len(second.prefect_gateway), len(second.pages), len(second.serving)) >= 64
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("servers", [[], {"prefect": {}, "pages": []}, "x"])
+def test_damaged_tokens_say_what_to_do(tmp_path: Path, servers: object) -> None:
+    identities(tmp_path)
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"servers": servers}))
+
+    with pytest.raises(StackError, match=r"credentials.json is damaged .*remove it"):
+        tokens(tmp_path)
+
+
 def test_damaged_credentials_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "credentials.json").write_text("{")
 

@@ -4,8 +4,10 @@
 and in docs/security.md.
 """
 
+import contextlib
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -21,7 +23,7 @@ import pytest
 from components.contracts import Settings
 from infra import _processes, local
 from infra._identities import NAMES, identities, tokens
-from tests.browser import attacking_page, visit
+from tests.browser import attack_from_a_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SECRETS_MAY_BE_IN = {
@@ -70,6 +72,18 @@ def _foreign_is_refused(origin: str) -> None:
             assert answer.status_code in {403, 421}, (headers, path, answer.status_code, answer.text[:200])
 
 
+def _channel_is_refused(origin: str) -> None:
+    """The channel between Prefect's worker and its flow runs: closed unanswered unless its first line is a token."""
+    host, port = origin.removeprefix("http://").split(":")
+    for first in (b"\n", b"0" * 32 + b"\n", b"POST /api/flows/ HTTP/1.1\r\nHost: x\r\n\r\n"):
+        with socket.create_connection((host, int(port)), timeout=60) as line:
+            line.sendall(first)
+            try:
+                assert line.recv(1) == b""
+            except ConnectionResetError:
+                continue
+
+
 def _is_known(_origin: str) -> None:
     """Loopback and a name: what protects it is tried elsewhere (tests/infra, test_ray and test_store)."""
 
@@ -79,6 +93,7 @@ TRIES: dict[tuple[str, str], Callable[[str], None]] = {
     ("pages", "pages"): _is_refused,
     ("gateway", "gateway"): _is_refused,
     ("serving", "serving"): _is_refused,
+    ("worker", "python"): _channel_is_refused,
     ("store", "store"): _is_known,
     ("store", "store-master"): _is_known,
     ("store", "store-volume"): _is_known,
@@ -111,22 +126,34 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     assert list(_processes.marked(home)) == []
 
 
+@dataclass(frozen=True)
+class FlowRun:
+    """A flow run as the docs tell people to start one, and who listened while it went on."""
+
+    code: int
+    output: str
+    seen: set[Listener]
+
+
 @pytest.fixture(scope="module")
-def run_of_a_flow(stack: Settings) -> subprocess.CompletedProcess[str]:
-    """A flow run as the docs tell people to start one, so that its traces are there too."""
+def run_of_a_flow(stack: Settings) -> FlowRun:
     script = (
         f'eval "$({sys.executable} -c "from components.cli import main; main()" env)" && exec {sys.executable} '
         "-m prefect deployment run ingest-episodes/on-demand --watch"
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("DROVER_", "PREFECT_", "RAY_"))}
-    return subprocess.run(
+    seen: set[Listener] = set()
+    with subprocess.Popen(
         ["bash", "-c", script],
         env=clean | {"DROVER_HOME": str(stack.home)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
-        check=False,
-    )
+    ) as command:
+        while command.poll() is None:
+            seen |= set(listeners(stack.home))
+        assert command.stdout is not None
+        return FlowRun(command.returncode, command.stdout.read(), seen)
 
 
 def listeners(home: Path) -> list[Listener]:
@@ -135,11 +162,12 @@ def listeners(home: Path) -> list[Listener]:
     names |= {port + 10_000: f"{name}+grpc" for port, name in names.items() if name.startswith("store")}
     found = []
     for process in _processes.marked(home):
-        part = process.environ()[_processes.PART]
-        for line in process.net_connections("tcp"):
-            if line.status == psutil.CONN_LISTEN:
-                port = line.laddr.port
-                found.append(Listener(part, _program(process), line.laddr.ip, port, names.get(port, "")))
+        with contextlib.suppress(psutil.NoSuchProcess):
+            part = process.environ()[_processes.PART]
+            for line in process.net_connections("tcp"):
+                if line.status == psutil.CONN_LISTEN:
+                    port = line.laddr.port
+                    found.append(Listener(part, _program(process), line.laddr.ip, port, names.get(port, "")))
     return found
 
 
@@ -155,12 +183,12 @@ def _program(process: psutil.Process) -> str:
     return process.name()
 
 
-def test_flow_starts_after_one_eval(run_of_a_flow: subprocess.CompletedProcess[str]) -> None:
-    assert run_of_a_flow.returncode == 0, run_of_a_flow.stdout + run_of_a_flow.stderr
+def test_flow_starts_after_one_eval(run_of_a_flow: FlowRun) -> None:
+    assert run_of_a_flow.code == 0, run_of_a_flow.output
 
 
-def test_every_listening_port_is_known_and_on_loopback(stack: Settings) -> None:
-    found = listeners(stack.home)
+def test_every_listening_port_is_known_and_on_loopback(stack: Settings, run_of_a_flow: FlowRun) -> None:
+    found = {*listeners(stack.home), *run_of_a_flow.seen}
 
     assert {line.part for line in found} >= {"store", "prefect", "ray", "pages", "gateway"}
     for line in found:
@@ -202,13 +230,13 @@ def _home_is_closed(home: str) -> None:
 def test_page_in_a_browser_gets_nothing_from_any_of_them(stack: Settings, tmp_path: Path) -> None:
     bodies = [("/api/work_pools/", '{"name": "intruder", "type": "process"}'), ("/v1/enrolments", "{}")]
     for line in listeners(stack.home):
-        if TRIES[line.part, line.name or line.program] is _is_known:
+        if TRIES[line.part, line.name or line.program] not in {_is_refused, _prefect_is_refused}:
             continue
         origin = f"http://127.0.0.1:{line.port}"
         paths = ["/", "/healthz", "/sign-in", "/api/health", "/metrics"]
-        with attacking_page(origin, bodies=bodies, paths=paths, sockets=["/api/events/in"]) as page:
-            seen = visit(page, tmp_path / str(line.port))
-        assert "[done]" in seen, seen
+        seen = attack_from_a_page(
+            origin, tmp_path / str(line.port), bodies=bodies, paths=paths, sockets=["/api/events/in"]
+        )
         for word in ("READ", "OPENED", "[script: loaded]", "[img: loaded]"):
             assert word not in seen, (line, seen)
 
@@ -218,9 +246,7 @@ def test_page_in_a_browser_gets_nothing_from_any_of_them(stack: Settings, tmp_pa
     assert [pool["name"] for pool in pools] == ["drover"]
 
 
-def test_no_secret_is_on_a_command_line_in_a_log_or_in_a_database(
-    stack: Settings, run_of_a_flow: subprocess.CompletedProcess[str]
-) -> None:
+def test_no_secret_is_on_a_command_line_in_a_log_or_in_a_database(stack: Settings, run_of_a_flow: FlowRun) -> None:
     secrets = _secrets(stack)
     assert len(secrets) >= len(NAMES) + 4
     for process in _processes.marked(stack.home):
@@ -231,7 +257,7 @@ def test_no_secret_is_on_a_command_line_in_a_log_or_in_a_database(
             continue
         data = path.read_bytes()
         assert not [name for name, secret in secrets.items() if secret.encode() in data], path
-    assert not [name for name, secret in secrets.items() if secret in run_of_a_flow.stdout + run_of_a_flow.stderr]
+    assert not [name for name, secret in secrets.items() if secret in run_of_a_flow.output]
 
 
 def test_what_commands_print_holds_no_secret_that_runs_code_unless_asked(stack: Settings) -> None:

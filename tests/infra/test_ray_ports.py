@@ -52,7 +52,8 @@ READS = (
     *OPEN, "/metrics", "/nodes?view=summary", "/logical/actors", "/api/version", "/api/cluster_status", "/api/jobs/",
     "/api/v0/actors", "/api/v0/tasks", "/api/v0/logs", "/api/v0/logs/file", "/api/component_activities", "/logs",
     "/worker/traceback?pid=1", "/worker/cpu_profile?pid=1", "/memory_profile?pid=1", "/timezone", "/events",
-    "/static/..%2f..%2fdashboard.py", "/api/serve/applications/", "/api/prometheus_health", "/api/grafana_health", "/usage_stats_enabled", "/index.html",
+    "/static/..%2f..%2fdashboard.py", "/api/serve/applications/", "/api/prometheus_health", "/api/grafana_health",
+    "/usage_stats_enabled", "/index.html",
 )  # fmt: skip
 WRITES = (
     ("POST", "/api/jobs/", '{"entrypoint": "id"}'), ("POST", "/api/job_agent/jobs/", '{"entrypoint": "id"}'),

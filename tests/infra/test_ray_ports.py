@@ -38,13 +38,22 @@ print(ray.get(held.answer.remote()), flush=True)
 for _ in sys.stdin:
     print(ray.get(held.answer.remote()), flush=True)
 """
-OPEN = {"/", "/favicon.ico", "/api/gcs_healthz", "/api/authentication_mode", "/api/local_raylet_healthz"}
+OPEN = {
+    "/",
+    "/favicon.ico",
+    "/api/gcs_healthz",
+    "/api/authentication_mode",
+    "/api/local_raylet_healthz",
+    "/api/healthz",
+    "/-/healthz",
+}
 """What Ray answers to everyone: its own files, whether it is well, that it wants a token."""
 READS = (
     *OPEN, "/metrics", "/nodes?view=summary", "/logical/actors", "/api/version", "/api/cluster_status", "/api/jobs/",
     "/api/v0/actors", "/api/v0/tasks", "/api/v0/logs", "/api/v0/logs/file", "/api/component_activities", "/logs",
     "/worker/traceback?pid=1", "/worker/cpu_profile?pid=1", "/memory_profile?pid=1", "/timezone", "/events",
-    "/api/serve/applications/", "/api/prometheus_health", "/api/grafana_health", "/usage_stats_enabled", "/index.html",
+    "/static/..%2f..%2fdashboard.py", "/api/serve/applications/", "/api/prometheus_health", "/api/grafana_health",
+    "/usage_stats_enabled", "/index.html",
 )  # fmt: skip
 WRITES = (
     ("POST", "/api/jobs/", '{"entrypoint": "id"}'), ("POST", "/api/job_agent/jobs/", '{"entrypoint": "id"}'),

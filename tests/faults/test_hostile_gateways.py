@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.contracts import RobotReport
 from components.contracts.errors import GatewayError
 from components.robot import Gateway, GatewayPin, RobotIdentity, Spool, Uploader, UploadRules, enrol
 from components.robot import _gateway as module
 
+KEY = Ed25519PrivateKey.from_private_bytes(b"0" * 32).public_key().public_bytes_raw().hex()
 PROBLEM = b'{"code":"%s","message":"%s","now":"2026-01-01T00:00:00Z"}'
 
 
@@ -76,7 +78,7 @@ def test_senseless_answer_is_bounded_keeps_the_episode_and_is_an_alarm(tmp_path:
     path = spool.path_of("one")
     path.write_bytes(b"data")
     with _gateway(ANSWERS[kind]) as (url, requests):
-        pin = GatewayPin(robot="robot-1", url=url, receipt_keys=("0" * 64,))
+        pin = GatewayPin(robot="robot-1", url=url, receipt_keys=(KEY,))
         gateway = Gateway(pin, RobotIdentity(tmp_path / "agent"), patience=0.3)
         report = Uploader(spool, gateway, rules=UploadRules()).sync()
     assert list(report.failed) == ["one"]
@@ -122,14 +124,14 @@ def test_link_to_somewhere_else_than_http_is_not_followed(tmp_path: Path) -> Non
     spool = Spool(tmp_path)
     spool.path_of("one").write_bytes(b"data")
     with _gateway(_said(200, b'{"state":"open","receipt":null,"ticket":%s}' % ticket)) as (url, _):
-        pin = GatewayPin(robot="robot-1", url=url, receipt_keys=("0" * 64,))
+        pin = GatewayPin(robot="robot-1", url=url, receipt_keys=(KEY,))
         report = Uploader(spool, Gateway(pin, RobotIdentity(tmp_path / "agent"))).sync()
     assert "not http or https; nothing was sent" in report.failed["one"]
     assert report.bytes_sent == 0
 
 
 def test_enrolment_for_another_robot_pins_nothing(tmp_path: Path) -> None:
-    answer = _said(200, b'{"robot":"robot-2","receipt_keys":["%s"]}' % (b"0" * 64))
+    answer = _said(200, b'{"robot":"robot-2","receipt_keys":["%s"]}' % KEY.encode())
     with _gateway(answer) as (url, _), pytest.raises(GatewayError, match="enrolled robot-2"):
         enrol("robot-1", "t" * 16, tmp_path, url)
     assert not (tmp_path / "gateway.json").exists()
@@ -139,7 +141,7 @@ def test_private_key_and_token_are_in_no_upload_request(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.path_of("one").write_bytes(b"data")
     with _gateway(_said(400, PROBLEM % (b"malformed", b"no"))) as (url, requests):
-        pin = GatewayPin(robot="robot-1", url=url, receipt_keys=("0" * 64,))
+        pin = GatewayPin(robot="robot-1", url=url, receipt_keys=(KEY,))
         Uploader(spool, Gateway(pin, RobotIdentity(tmp_path / "agent"))).sync()
     key = (tmp_path / "agent" / "robot_key.pem").read_bytes()
     assert all(line not in request for request in requests for line in key.splitlines()[1:-1])

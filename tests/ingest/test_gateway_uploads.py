@@ -305,7 +305,7 @@ def test_whatever_is_sent_is_answered_in_the_protocol(
     robot = _fuzzer(world)
     whole = described(b"x") | {"upload_id": "u"}
     if path == "/v1/enrolments":
-        whole = {"robot": robot.name, "token": "t" * 32, "public_key": "ab" * 32, "hardware": "x"}
+        whole = {"robot": robot.name, "token": "t" * 32, "public_key": robot.public_key, "hardware": "x"}
     elif path == "/v1/uploads":
         del whole["upload_id"]
     document = {name: value for name, value in (whole | changes).items() if name not in dropped}

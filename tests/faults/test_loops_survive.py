@@ -294,6 +294,19 @@ def test_oddly_named_file_in_the_spool_stops_no_other_upload(tmp_path: Path, nam
     assert (uploader.spool.folder / f"{name}.h5").read_bytes() == b"data"
 
 
+def test_many_odd_files_before_a_good_one_do_not_end_the_pass(tmp_path: Path) -> None:
+    with portal("json") as found:
+        found.answer = (200, {"Content-Type": "application/json"}, b'{"state":"waiting","ticket":null,"receipt":null}')
+        uploader = uploader_at(f"http://{found.address}", tmp_path)
+        for number in range(5):
+            (uploader.spool.folder / f" odd {number}.h5").write_bytes(b"data")
+            (uploader.spool.folder / f"folder-{number}.h5").mkdir()
+        (uploader.spool.folder / "good.h5").write_bytes(b"data")
+        report = uploader.sync()
+    assert report.waiting == ["good"]
+    assert len(report.failed) == 10
+
+
 def test_uploaders_loop_survives_what_it_did_not_expect_and_takes_its_alarm_back(tmp_path: Path) -> None:
     stop, passes = threading.Event(), []
     with portal("json") as found:

@@ -67,7 +67,7 @@ class IngestStart(threading.Thread):
                         prefect.get(f"/deployments/name/{FLOW}/{DEPLOYMENT}").raise_for_status()  # who would listen
                         _post(prefect)
                     failures = 0
-                except (httpx.HTTPError, ValueError) as error:
+                except Exception as error:  # noqa: BLE001  # whatever it answers, the next upload asks again
                     failures += 1
                     self._wanted.set()
                     if failures == 1:

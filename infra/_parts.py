@@ -91,7 +91,7 @@ class Keeper(threading.Thread):
     def run(self) -> None:
         try:
             while not self._stop_all.is_set() and self._barren < _TRIES:
-                if self._may_start():
+                if self._may_start_now():
                     self._live()
                 else:
                     self._stop_all.wait(_POLL_S)
@@ -103,6 +103,16 @@ class Keeper(threading.Thread):
     @property
     def log_file(self) -> Path:
         return self._home / "logs" / f"{self._part.name}.log"
+
+    def _may_start_now(self) -> bool:
+        """`_may_start`; what cannot be asked now, e.g. of a store that is away, is asked again."""
+        try:
+            return self._may_start()
+        except Exception as error:
+            if str(error) != self._note:
+                log.exception("%s: nothing tells whether it is wanted; asked again", self._part.name)
+            self._note = str(error)
+            return False
 
     def _may_start(self) -> bool:
         missing = self._missing()

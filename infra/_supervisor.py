@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 STATE_FILE = "state.json"
 _START_S = 180.0
 """For a part that is started alone; a busy machine needs more than a minute for Prefect."""
+_AGAIN_S = 5.0
 
 
 def supervise(settings: Settings, *, kind: str) -> None:
@@ -149,11 +150,16 @@ def _watch(settings: Settings, kind: str, plan: list[_parts.Part], board: _parts
     while not stop.is_set():
         if board.changed.wait(0.25) or not path.exists():
             board.changed.clear()
-            if not ready and all(_is_settled(part, board) for part in plan):
-                ready = True
-                write_stack_file(settings, kind)
-            state = {"pid": os.getpid(), "since": since, "ready": ready, "parts": _rows(plan, board)}
-            _write(path, state)
+            try:
+                if not ready and all(_is_settled(part, board) for part in plan):
+                    write_stack_file(settings, kind)
+                    ready = True
+                state = {"pid": os.getpid(), "since": since, "ready": ready, "parts": _rows(plan, board)}
+                _write(path, state)
+            except OSError:  # a full disk must not end what runs; it is written once there is room
+                log.exception("%s cannot be written; tried again", path)
+                board.changed.set()
+                stop.wait(_AGAIN_S)
 
 
 def _is_settled(part: _parts.Part, board: _parts.Board) -> bool:

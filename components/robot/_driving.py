@@ -168,6 +168,7 @@ class Driving:
         if slot and kind == "slot" and self._damaged(slot):
             self._slots.note(slot, damaged=True)
         job = self._saved(job, driving="none", healing=healing, starts={})
+        self._over(kind)  # each stop is said, also where an earlier one is not healed yet
         self._alarm(kind, f"{fault}; nothing drives until it is healed")
         return job
 

@@ -207,7 +207,7 @@ class Spool:
                         _log.warning("%s; the journal is kept in %s", error, self._quarantine)
                         journal.replace(_free_name(self._quarantine / journal.name))
                         fsync_folder(self._quarantine)
-                except OSError as error:
+                except Exception as error:  # noqa: BLE001  # one odd journal must not keep the others from recovery
                     _log.warning("%s could not be recovered (%s); it is kept for the next time", journal, error)
         return recovered
 

@@ -87,12 +87,12 @@ class Uploader:
         )
 
     def sync(self) -> UploadReport:
-        """One pass over all finished episodes. Trouble with one does not stop the others, but three in a row end the
-        pass: then it is the platform or the network. Where the platform is busy nothing more is sent in this pass, and
-        receipts are collected all the same."""
+        """One pass over all finished episodes. Trouble with one does not stop the others, but three without an answer,
+        none between that went well, end the pass: then it is the platform or the network. Where the platform is busy
+        nothing more is sent in this pass, and receipts are collected all the same."""
         report, before = UploadReport(), self._sender.bytes_sent
         pending = self.spool.pending()
-        in_a_row, self._busy = 0, None
+        in_a_row, answered, self._busy = 0, True, None
         for position, path in enumerate(pending):
             try:
                 self._settle(path, report)
@@ -100,7 +100,8 @@ class Uploader:
             except FileNotFoundError:
                 continue  # another pass was faster
             except Exception as error:  # noqa: BLE001  # one file must not stop the others, whatever is odd about it
-                in_a_row += 1
+                in_a_row += isinstance(error, GatewayError) and error.again
+                answered = answered and not isinstance(error, GatewayError)
                 if isinstance(error, GatewayError) and error.code == "busy":
                     self._busy = str(error)
                 self._note_trouble(path, error)
@@ -110,7 +111,7 @@ class Uploader:
                     why = f"not tried, since {'this robot is refused' if out else 'the platform does not answer'}"
                     report.failed |= {later.stem: f"{why}; the episode is kept" for later in pending[position + 1 :]}
                     break
-        if not report.failed:
+        if answered:
             self._journal.clear(GATEWAY)
         report.bytes_sent = self._sender.bytes_sent - before
         return report

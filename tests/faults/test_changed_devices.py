@@ -205,6 +205,21 @@ def test_row_46_self_test_on_the_changed_device_that_kills_the_agent_each_time_e
     assert world.tick(**crash) is None
 
 
+@pytest.mark.parametrize("fails", ["", "r1"])
+@pytest.mark.parametrize("state", ["TRIAL", "ROLLBACK", "QUARANTINE", "IDLE"])
+def test_row_46_release_that_a_rollback_returns_to_is_tested_on_the_changed_device(
+    world: World, state: AgentState, fails: str
+) -> None:
+    world.assign(world.release("bad", tag="three", fault="non-finite action"))
+    assert in_child(lambda: world.tick(on_state=killed_in(state))) == KILLED
+    bench = Bench(fails=fails)
+    with world.agent(bench=bench, fingerprint=CHANGED) as agent:
+        agent.tick()
+        agent.tick()
+    assert "r1" in bench.tested
+    assert world.drives() == (None if fails else "r1")
+
+
 @pytest.mark.parametrize("state", ["WAIT_SAFE", "ACTIVATE", "TRIAL", "COMMIT", "IDLE"])
 def test_row_46_journal_and_slots_of_an_earlier_version_are_tested_again(world: World, state: AgentState) -> None:
     assert in_child(lambda: world.tick(on_state=killed_in(state))) == KILLED

@@ -7,11 +7,12 @@ import pytest
 
 from components.contracts import Settings, UploadRequest
 from components.contracts.errors import GatewayError, StorageError
-from components.robot import Gateway, GatewayPin, RobotIdentity
+from components.robot import Gateway, GatewayPin, RobotIdentity, enrol
 from components.robot._sender import Outgoing, Sender
 from components.storage import Pace, S3Store, connect, pace_of
 from tests.faults.fleet_world import World
 from tests.faults.portals import S3_LIKE, dribbling, portal
+from tests.faults.tls import make_certificate, over_tls
 
 PACE = Pace(connect_s=2.0, answer_s=1.0, least_bytes_s=4096, window_s=0.5, call_s=1.5)
 S3_HEAD = b"HTTP/1.1 200 OK\r\n" + b"".join(
@@ -131,3 +132,24 @@ def test_least_rate_and_deadline_are_settings() -> None:
     pace = pace_of(own)
     assert (pace.least_bytes_s, pace.window_s, pace.call_s) == (5, 6, 7)
     assert connect(own)._requests._pace == pace
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("way", ["no answer", "headers", "body", "chunks"])
+def test_same_bounds_hold_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    head, drop = WAYS[way]
+    with over_tls(certificate, head, drop) as address:
+        store = S3Store(address, "key", "secret", secure=True, patience=0.01, pace=PACE)
+        with pytest.raises(StorageError, match="did not do it within"):
+            store.get("releases", "key")
+
+
+def test_robot_joins_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    body = b'{"robot":"robot-1","receipt_keys":["%s"]}' % (b"0" * 64)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with over_tls(certificate, head + body) as address:
+        assert enrol("robot-1", "t" * 16, tmp_path / "agent", f"https://{address}").robot == "robot-1"

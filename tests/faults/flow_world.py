@@ -52,7 +52,6 @@ from tests.training.conftest import make_world
 
 F = TypeVar("F", bound=Frozen)
 ROBOTS = ("robot-0", "robot-1")
-PRESSES = ("space", "W", "W", "Q", "E", "space")
 _PRELOADED = ("flows.ingest_episodes", "flows.train_and_promote", "components.checks._check", "components.promotion")
 
 
@@ -188,7 +187,7 @@ class FlowWorld:
         if path.exists():
             return path
         with EpisodeWriter(path, attributes, 72, 128, sync=False) as writer:
-            for index, key in enumerate(PRESSES):
+            for index, key in enumerate(("space", "W", "W", "Q" if "left" in scenario else "E", "W", "space")):
                 image = random.integers(0, 256, (72, 128, 3), dtype=np.uint8)
                 event = "start_action" if index else "episode_start"
                 writer.append(image, KEYS[key], event, elapsed_s=index * 1.5)

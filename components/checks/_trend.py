@@ -4,6 +4,8 @@
 however many there are.
 """
 
+import logging
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,9 +14,14 @@ from typing import Annotated
 from pydantic import Field
 
 from components.contracts import CheckReport, EpisodeSummary, Frozen, ObjectRef, Sha256
+from components.contracts.errors import InvalidDocumentError, ObjectNotFoundError
 from components.storage import ObjectStore, keep_page
 
+_LOG = logging.getLogger(__name__)
+
 _FOLDER = "checks/batches/"
+_NAME = re.compile(r"checks/batches/[0-9]{8}T[0-9]{12}-[0-9a-f]{16}\.json")
+_LIMIT = 16 * 2**20
 LAST = 400
 """Batches that a trend reads."""
 
@@ -86,15 +93,20 @@ def keep_figures(
 
 
 def trend(store: ObjectStore, *, last: int = LAST) -> list[BatchFigures]:
-    """The newest batches, oldest first; of one that was judged several times the last time.
+    """The newest batches, oldest first; of one that was judged several times the last time. What is none is left out.
 
     Raises:
         StorageError: the store failed.
     """
-    keys = sorted(info.key for info in store.list("reports", _FOLDER))[-last:]
+    keys = [info.key for info in store.list("reports", _FOLDER) if info.size <= _LIMIT and _NAME.fullmatch(info.key)]
+    keys = sorted(keys)[-last:]
     found: dict[tuple[str, ...], BatchFigures] = {}
     for key in keys:
-        figures = BatchFigures.parse(store.get("reports", key), source=f"s3://reports/{key}")
+        try:
+            figures = BatchFigures.parse(store.get("reports", key, limit=_LIMIT), source=f"s3://reports/{key}")
+        except (InvalidDocumentError, ObjectNotFoundError) as error:
+            _LOG.error("ALARM figures of a batch are left out: %s", error)
+            continue
         found.pop(figures.batches, None)
         found[figures.batches] = figures
     return list(found.values())

@@ -64,9 +64,17 @@ def open_report(store: ObjectStore, wanted: str = LATEST) -> EvaluationReport:
 
 def _latest(store: ObjectStore) -> str:
     try:
-        return str(json.loads(store.get(_BUCKET, _LATEST_KEY))["digest"])
+        digest = str(json.loads(store.get(_BUCKET, _LATEST_KEY, limit=_LIMIT))["digest"])
     except ObjectNotFoundError:
         raise EvidenceError("there is no evaluation yet; `train-and-promote` makes one") from None
+    except (ValueError, TypeError, KeyError):
+        digest = ""
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise EvidenceError(
+            f"s3://{_BUCKET}/{_LATEST_KEY} names no report; it was altered. Give a digest: `drover leaderboard` "
+            "lists them"
+        )
+    return digest
 
 
 def _read(store: ObjectStore, digest: str) -> EvaluationReport:

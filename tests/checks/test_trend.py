@@ -103,3 +103,12 @@ def test_page_shows_rates_and_links_and_asks_the_internet_for_nothing(store: Fol
 def test_page_of_no_batches_says_so(store: FolderStore) -> None:
     checks.keep_trend(store)
     assert b"No batch was checked yet" in store.get("reports", "checks/trend.html")
+
+
+def test_object_that_is_no_batch_is_left_out_and_ends_nothing(store: FolderStore) -> None:
+    kept(store, 1, batch(1), {}, 1)
+    before = checks.trend(store)
+    for name in ("20990101T000000000000-0123456789abcdef.json", "zzz.json", "20990101T000000000000-x.json"):
+        store.put("reports", f"checks/batches/{name}", b"<script>")
+    assert checks.trend(store) == before
+    assert b"<script>" not in store.get("reports", checks.keep_trend(store).key)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from components import storage
 from components.cli import app
 from components.contracts import EvaluationReport
-from components.contracts.errors import ConfigurationError, IntegrityError
+from components.contracts.errors import ConfigurationError, EvidenceError, IntegrityError
 from components.evaluation import keep_report
 from tests.evaluation.sample_report import ensemble, full_report
 from tests.stores import running
@@ -98,6 +98,18 @@ def test_page_that_was_changed_is_neither_opened_nor_saved(drover, served, tmp_p
             storage.page_url(linked, store, WORSE.page_key)
     finally:
         storage.keep_page(store, WORSE.page_key, PAGE)
+
+
+def test_pointer_to_the_latest_report_that_was_altered_is_named(drover, served):
+    store = storage.connect(served)
+    kept = store.get("reports", "evaluations/latest.json")
+    try:
+        for altered in (b"<html>", b"[]", b'{"digest": "../../x"}', b"\xff"):
+            store.put("reports", "evaluations/latest.json", altered)
+            with pytest.raises(EvidenceError, match="it was altered"):
+                drover("report")
+    finally:
+        store.put("reports", "evaluations/latest.json", kept)
 
 
 def test_compare_concludes_where_it_is_paired_alone(drover):

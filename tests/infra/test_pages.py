@@ -158,6 +158,15 @@ def test_page_that_was_changed_is_refused_until_it_is_drawn_again(client, tmp_pa
     assert client.get(f"/{key}").text == "<p>drawn again"
 
 
+@pytest.mark.parametrize("form", ["checks/rules/{}.json", "evaluations/{}/report.json", "evaluations/trials/{}.jsonl"])
+def test_document_is_compared_with_the_hash_in_its_name(client, tmp_path: Path, form: str) -> None:  # type: ignore[no-untyped-def]
+    store, key = FolderStore(tmp_path / "objects"), form.format(hashlib.sha256(b"{}").hexdigest())
+    store.put("reports", key, b"{}")
+    assert client.get(f"/{key}").text == "{}"
+    store.put("reports", key, b"{ }")
+    assert client.get(f"/{key}").status_code == 409
+
+
 @pytest.mark.parametrize("key", ["checks/planted.html", "evaluations/cd34/more.html", "coverage/x.js"])
 def test_page_that_was_planted_is_refused_with_a_digest_beside_it_too(client, tmp_path: Path, key: str) -> None:  # type: ignore[no-untyped-def]
     store = FolderStore(tmp_path / "objects")

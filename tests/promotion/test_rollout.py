@@ -87,6 +87,33 @@ def test_later_phase_bears_few_failures_and_halts_on_more() -> None:
     assert "because" in halted.reason
 
 
+@pytest.mark.parametrize("state", ["QUARANTINE", "REJECTED", "ROLLBACK", "IDLE"])
+def test_robot_that_failed_once_has_failed_whatever_it_reports_later(state: str) -> None:
+    rollout = plan(40, min_success=0.6)
+    before = run(begin(rollout, NOW), good(rollout.robots[:38]))
+    failed = run(before, good(rollout.robots[:38]) | {"robot-39": says("robot-39", state, successes=0)})
+    assert (failed.status, failed.failed) == ("running", ("robot-39",))
+    for later in (good(rollout.robots), good(rollout.robots[:39])):
+        done = run(failed, later)
+        assert (done.status, done.failed) == ("completed", ("robot-39",))
+        assert "robot-39" not in done.committed
+    paused = failed.model_copy(update={"status": "paused"})
+    resumed = step(paused, good(rollout.robots), NOW).state.model_copy(update={"status": "running"})
+    assert run(resumed, good(rollout.robots)).failed == ("robot-39",)
+
+
+def test_robot_in_doubt_pauses_and_a_failure_halts_nevertheless() -> None:
+    rollout = plan(3)
+    state = run(begin(rollout, NOW), {})
+    doubts = {"robot-0": "its newest report cannot be read"}
+    paused = step(state, good(rollout.robots), NOW, doubts).state
+    assert (paused.status, "robot-0: its newest report cannot be read" in paused.reason) == ("paused", True)
+    assert step(state, good(rollout.robots), NOW, {"robot-2": "not assigned yet"}).state.status != "paused"
+    assert step(state, {"robot-0": says("robot-0", "QUARANTINE")}, NOW, doubts).state.status == "halted"
+    assert step(paused, {"robot-0": says("robot-0", "QUARANTINE")}, LATER).state.status == "halted"
+    assert step(paused, good(rollout.robots), LATER).state == paused
+
+
 def test_low_success_of_a_robot_is_a_failure() -> None:
     rollout = plan(3, min_success=0.6)
     assert run(begin(rollout, NOW), {"robot-0": says("robot-0", successes=1)}).status == "halted"

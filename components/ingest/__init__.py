@@ -26,13 +26,14 @@ counts (`register_robot`, `revoke_robot`), for uploads and for updates alike.
 What is not covered, gateway: TLS (put it behind a proxy that ends it, beyond one machine); a part link holds until it
 expires, for any bytes of its length, and SeaweedFS keeps every sending of a part until the upload ends; uploads that
 nobody completes are dropped after two days, by whoever calls `drop_abandoned_uploads`; a rotated receipt key reaches
-enrolled robots only when they enrol anew; a request that a robot signed may be repeated within a minute at another gateway process.
+enrolled robots only when they enrol anew; a request that a robot signed may be repeated within a minute at another
+gateway process.
 
 What is not covered: a store that loses bytes after they were read back; reading from the parsing process (whatever the
 platform's user may read can be opened there, and could leave as an episode's name or instruction): run the platform as
-a user of its own; kernels without seccomp, where the log says so; who may write under which prefix, which is the store's policy, though a file that names another robot
-is refused; two runs at once that each judge one of two alike episodes, since the checks see one batch: give the flow a
-concurrency limit of one.
+a user of its own; kernels without seccomp, where the log says so; who may write under which prefix, which is the
+store's policy, though a file that names another robot is refused; two runs at once that each judge one of two alike
+episodes, since the checks see one batch: give the flow a concurrency limit of one.
 """
 
 from ._candidate import Candidate, Quarantined

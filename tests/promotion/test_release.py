@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.contracts import UNKNOWN_HARDWARE, Settings, TrainingPlan
 from components.contracts.errors import PromotionError
@@ -10,7 +11,7 @@ from components.ingest import register_robot
 from components.promotion import advance, enrol_robot, find_incumbent, open_repository, release
 from components.storage import FolderStore
 from tests.faults.fleet_world import World
-from tests.reports import DIGEST, make_ensemble, make_report
+from tests.reports import make_ensemble, make_report
 
 ROBOTS = ("robot-1", "robot-2", "robot-3")
 
@@ -52,7 +53,8 @@ def test_next_release_names_the_promoted_one_to_go_back_to(world: World, setting
 
 
 def test_robot_that_joined_without_its_hardware_only_uploads(world: World, settings: Settings) -> None:
-    register_robot(world.store, "uploader", DIGEST, hardware=UNKNOWN_HARDWARE)
+    key = Ed25519PrivateKey.generate().public_key().public_bytes_raw().hex()
+    register_robot(world.store, "uploader", key, hardware=UNKNOWN_HARDWARE)
     state = release(world.store, settings, world.package(), make_ensemble(), make_report(), TrainingPlan())
     assert state.plan.robots == ROBOTS
 

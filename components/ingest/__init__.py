@@ -33,8 +33,8 @@ gateway process.
 What is not covered: a store that loses bytes after they were read back; reading from the parsing process (whatever the
 platform's user may read can be opened there, and could leave as an episode's name or instruction): run the platform as
 a user of its own; kernels without seccomp, where the log says so; who may write under which prefix, which is the
-store's policy, though a file that names another robot is refused; two runs at once that each judge one of two alike episodes, since the checks see one batch: give the flow a
-concurrency limit of one.
+store's policy, though a file that names another robot is refused; two runs at once that each judge one of two alike
+episodes, since the checks see one batch: give the flow a concurrency limit of one.
 """
 
 from ._candidate import Candidate, Quarantined

@@ -43,6 +43,9 @@ def accept_report(store: ObjectStore, robot: EnrolledRobot, signed: SignedReport
     except AlreadyExistsError:
         if not _holds(store, key, document):
             raise Refused("conflict", f"{key} holds another report: give this one a number of its own") from None
+    else:
+        if not _holds(store, key, document):  # two requests of a few kB more, for a word that the robot forgets
+            raise StorageError(f"{_BUCKET}/{key} is not what was written there; the robot sends it again")
     sha256 = hashlib.sha256(document).hexdigest()
     return ReportAnswer(robot=report.robot, seq=report.seq, count=report.count, sha256=sha256)
 

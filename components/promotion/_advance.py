@@ -83,6 +83,7 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
             repository refuses.
     """
     repository = open_repository(store, settings)
+    advance_with(store, repository)  # what has failed by now halts before it is superseded
     robots = _fitting(store, settings.release_hardware, plan.rollout_robots)
     signed = repository.publish_release(package, hardware=settings.release_hardware)
     evidence = Incumbent(release=signed, package=package, ensemble=ensemble, report=report)
@@ -97,7 +98,6 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
         soak_trials=plan.soak_trials,
         min_success=demanded_success(proven, plan.soak_trials),
     )
-    advance_with(store, repository)  # what has failed by now halts before it is superseded
     start_rollout(store, rollout)
     advance_with(store, repository)
     return _known(store, signed.name)

@@ -98,7 +98,7 @@ class ReleaseRepository:
         hardware: tuple[str, ...] = ("simulated",),
         l4t: tuple[str, ...] = (),
     ) -> Release:
-        """Sign a package as a release; the same package again is the same release.
+        """Sign a package as a release; the same package for the same hardware again is the same release.
 
         Args:
             package: in the store; its bytes are copied and checked.
@@ -119,7 +119,11 @@ class ReleaseRepository:
         def change(view: View) -> set[str]:
             role = view.roles["releases"]
             known = [self._document(role, path, Release) for path in role.targets if path.endswith("/release.json")]
-            same = [item for item in known if item.package == package.sha256 and name in {None, item.name}]
+            same = [
+                item
+                for item in known
+                if (item.package, set(item.hardware)) == (package.sha256, set(hardware)) and name in {None, item.name}
+            ]
             published[:] = same
             if same:
                 return set()
@@ -134,7 +138,9 @@ class ReleaseRepository:
                 demo_keys=self.keys.demo,
             )
             if any(item.name == release.name for item in known):
-                raise PromotionError(f"release {release.name} is another package; releases stay, take a new name")
+                raise PromotionError(
+                    f"release {release.name} is another package, or for other hardware; releases stay, take a new name"
+                )
             for file, ref in files.items():
                 self._put_target(role, f"releases/{release.name}/{file}", fetch(self.store, ref))
             self._put_target(role, f"releases/{release.name}/release.json", release.canonical_json())

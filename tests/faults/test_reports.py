@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import uvicorn
 
-from components.contracts import Release, RobotReport, RolloutState, Settings
+from components.contracts import ObjectRef, Release, RobotReport, RolloutState, Settings
 from components.ingest import enrol_here, gateway_app, publish_receipt_key
 from components.promotion import advance_with, hear, plan_rollout, resume_rollout, rollouts, start_rollout
 from components.promotion import fleet as enrolled
 from components.robot import PinnedReports, RobotIdentity, report_key
+from components.storage import FolderStore
 from tests.faults.fleet_world import DeadStore, StoreReports, World
 from tests.faults.upload_world import wait_until
 
@@ -222,6 +223,26 @@ def test_robot_whose_numbers_are_taken_goes_on_with_others_and_is_heard(world: W
     states = [report["state"] for report in _signed(world)]
 
     assert "QUARANTINE" in states
+    assert advance(world).status == "rolled-back"
+
+
+def test_report_that_was_miswritten_stays_on_the_robot_and_is_sent_under_another_number(world: World) -> None:
+    class Miswriting(FolderStore):
+        """Flips a bit of the first failure that it writes."""
+
+        def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> ObjectRef:
+            if b'"QUARANTINE"' in data and not miswritten:
+                miswritten.append(key)
+                data = data.replace(b'"QUARANTINE"', b'"QUARANTINA"')
+            return super().put(bucket, key, data, if_absent=if_absent)
+
+    miswritten: list[str] = []
+    store = Miswriting(world.store.root)
+    for _ in range(2):
+        world.tick(store=store)
+    assert len(miswritten) == 1
+    assert world.store.get("reports", miswritten[0]).count(b"QUARANTINA") == 1
+    assert _signed(world)[-1]["state"] == "QUARANTINE"
     assert advance(world).status == "rolled-back"
 
 

@@ -76,7 +76,7 @@ def test_stack_lives_its_life(home: Path) -> None:
     password = f"drover:{settings.pages_token.get_secret_value()}"
     assert _get(f"{settings.pages_url}/evaluations/x/report.html", password) == "<p>seen"
     store.put("datasets", "x", b"1")
-    for bucket in ("inbox", "releases"):
+    for bucket in ("inbox", "releases", "reports"):
         with pytest.raises(StorageError, match="not allowed"):
             robot.put(bucket, "x", b"1")
     assert _get(f"{settings.gateway_url}/healthz") == '{"ok":true}'

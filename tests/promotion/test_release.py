@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from components.contracts import UNKNOWN_HARDWARE, EnrolledRobot, EnrolmentRequest, Release, Settings, TrainingPlan
 from components.contracts.errors import PromotionError
 from components.ingest import register_robot
-from components.promotion import advance, enrol_robot, find_incumbent, open_repository, release
+from components.promotion import advance, enrol_robot, find_incumbent, open_repository, release, rollouts
 from components.storage import FolderStore
 from tests.faults.fleet_world import World
 from tests.reports import make_ensemble, make_report
@@ -57,6 +57,19 @@ def test_next_release_names_the_promoted_one_to_go_back_to(world: World, setting
     assert promoted.release.name == "r0001"
 
 
+def test_robot_that_failed_just_before_the_next_release_has_its_rollout_rolled_back(
+    world: World, settings: Settings
+) -> None:
+    bad = world.package(tag="one", fault="non-finite action")
+    release(world.store, settings, bad, make_ensemble(), make_report(), TrainingPlan())
+    world.tick("robot-1")
+    state = release(world.store, settings, world.package(tag="two"), make_ensemble(), make_report(), TrainingPlan())
+    assert {found.plan.deployment: found.status for found in rollouts(world.store)} == {
+        "r0001": "rolled-back", state.plan.release: "running",
+    }  # fmt: skip
+    assert state.assigned == ROBOTS[:1]
+
+
 def test_robot_that_joined_without_its_hardware_only_uploads(world: World, settings: Settings) -> None:
     register_robot(world.store, "uploader", KEY, hardware=UNKNOWN_HARDWARE)
     state = release(world.store, settings, world.package(), make_ensemble(), make_report(), TrainingPlan())
@@ -73,8 +86,8 @@ def test_release_is_for_the_hardware_that_an_operator_named_whatever_robots_clai
     assert [item.hardware for item in world.repository.releases()] == [("simulated",)]
 
     named = settings.model_copy(update={"release_hardware": ("simulated", "jetson-orin-nx-16gb")})
-    state = release(world.store, named, world.package(tag="two"), make_ensemble(), make_report(), TrainingPlan())
-    assert state.plan.robots == (*ROBOTS, "robot-4")
+    state = release(world.store, named, world.package(), make_ensemble(), make_report(), TrainingPlan())
+    assert (state.plan.robots, state.plan.number) == ((*ROBOTS, "robot-4"), 2)
     assert world.repository.releases()[-1].hardware == ("simulated", "jetson-orin-nx-16gb")
 
 

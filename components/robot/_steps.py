@@ -7,21 +7,15 @@ from pathlib import Path
 from typing import Protocol
 
 from components.contracts import AgentState, Release
-from components.contracts.errors import (
-    ConfigurationError,
-    InvalidDocumentError,
-    PackageError,
-    PolicyError,
-    ReleaseRefusedError,
-    StorageError,
-)
+from components.contracts.errors import InvalidDocumentError, PackageError, ReleaseRefusedError, StorageError
 
-from ._bench import Bench, TrialDriver, TrialResult
+from ._bench import Bench, TrialDriver
 from ._driving import VERIFY_S, Driving, why_unfit
 from ._fingerprint import Fingerprint
 from ._journal import FileEntry, Job, Journal
-from ._machine import MAX_STARTS, Event
+from ._machine import Event
 from ._slots import Slot, Slots, copy_durably, remove_any
+from ._trial_phase import TrialPhase
 from ._tuf import Offer
 
 log = logging.getLogger(__name__)
@@ -63,10 +57,11 @@ class Steps:
         verify_s: float = VERIFY_S,
     ) -> None:
         self._robot, self._slots, self._journal, self._offers = robot, slots, journal, offers
-        self._bench, self._trials, self._device = bench, trials, fingerprint
+        self._bench, self._device = bench, fingerprint
         self._is_safe, self._activated, self._alarm, self._over = is_safe, activated, alarm, over
         self.downloads = home / "downloads"
         self.job = journal.job()
+        self._trials = TrialPhase(robot, trials, job=lambda: self.job, save=self._save, package=self._slot_path)
         self._driving = Driving(
             slots, journal, bench, device=fingerprint, is_safe=is_safe, activate=self._let_drive, alarm=alarm,
             over=over, verify_s=verify_s,
@@ -204,6 +199,7 @@ class Steps:
                 self._alarm("work:disk", f"expected {need} bytes of free disk for {release.name}")
                 return "hindered"
             for name, entry in self.job.files.items():
+                self.guard()  # a weak network takes hours, and what drives must not go unseen for so long
                 if known := self._slots.find(entry.sha256):
                     copy_durably(known, parts / entry.sha256)
                 self._offers.fetch(release, name, entry, parts).replace(folder / name)
@@ -287,48 +283,12 @@ class Steps:
         return "done"
 
     def _trial(self) -> Event:
-        wanted = self.job.assignment.trials if self.job.assignment and self.job.slot else 0
         if self._heals(self.job.release):
             return "done"
-        while self.job.trials < wanted:
-            starts = self.job.starts.get("TRIAL", 1)
-            try:
-                verdict = self._drive(wanted)
-            except (ConfigurationError, OSError):
-                raise
-            except Exception as error:  # noqa: BLE001  # whatever the driver raises or says counts as its failure
-                verdict = None
-                log.warning("%s: trial start %d of %d failed: %s", self._robot, starts, MAX_STARTS, error)
-                if starts >= MAX_STARTS:
-                    verdict = f"TRIAL: {starts} starts, the last: {error}"
-                self.note(starts=self.job.starts | {"TRIAL": starts + 1})
-                self._journal.save(self.job)
-            if verdict:
-                self.note(reason=verdict)
-                return "bad"
+        if verdict := self._trials.run():
+            self.note(reason=verdict)
+            return "bad"
         return "done"
-
-    def _drive(self, wanted: int) -> str | None:
-        """Drive what is left; the verdict if the release has failed."""
-        done = self.job.trials
-        for result in self._trials(self._slot_path(), trials=wanted - done, seed=done):
-            if verdict := self._judge(result, wanted):
-                return verdict
-        if self.job.trials < wanted:
-            raise PolicyError(f"the driver ended after {self.job.trials} of {wanted} trials")
-        return None
-
-    def _judge(self, result: TrialResult, wanted: int) -> str | None:
-        """Count one trial; the verdict if the release has failed."""
-        self.note(trials=self.job.trials + 1, successes=self.job.successes + result.success)
-        self._journal.save(self.job)
-        if result.fault:
-            return f"TRIAL: {result.fault} in trial {self.job.trials}"
-        minimum = self.job.assignment.min_success if self.job.assignment else 0
-        reachable = self.job.successes + wanted - self.job.trials
-        if reachable < minimum * wanted:
-            return f"TRIAL: {self.job.successes} of {self.job.trials} succeeded, {minimum:.0%} of {wanted} are needed"
-        return None
 
     def _commit(self) -> Event:
         if self.job.slot:
@@ -355,6 +315,10 @@ class Steps:
     def note(self, **facts: object) -> None:
         """Change the job in memory; whoever enters a state keeps it."""
         self.job = self.job.model_copy(update=facts)
+
+    def _save(self, **facts: object) -> None:
+        self.note(**facts)
+        self._journal.save(self.job)
 
     def release(self) -> Release:
         """The job's release, in states that have one."""

@@ -72,7 +72,7 @@ def killed_in(state: AgentState) -> Callable[[AgentState], None]:
     return lambda entered: kill_me() if entered == state else None
 
 
-def tested_on(world: World, name: str) -> Fingerprint | None:
+def device_of(world: World, name: str) -> Fingerprint | None:
     slots = Slots(world.home("robot-1"))
     for slot in ("a", "b"):
         record = slots.record(slot)  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ def test_row_46_device_that_changed_under_the_driving_release_tests_it_again(wor
         agent.tick()
     assert (bench.tested, bench.built) == (["r1"], 1)
     assert world.drives() == "r1"
-    assert tested_on(world, "r1") == device.now
+    assert device_of(world, "r1") == device.now
 
 
 def test_row_46_driving_release_that_fails_on_the_changed_device_is_stopped(world: World) -> None:
@@ -110,7 +110,7 @@ def test_row_46_release_before_drives_instead_if_it_passes_on_the_changed_device
     bench = Bench(fails="r2")
     assert world.tick(fingerprint=CHANGED, store=DeadStore(), bench=bench) == "r1"
     assert bench.tested == ["r2", "r1"]
-    assert tested_on(world, "r1") == CHANGED
+    assert device_of(world, "r1") == CHANGED
     assert world.tick(fingerprint=CHANGED, bench=bench) == "r1"  # r2 is assigned still, and barred from this device
     assert world.tick(fingerprint=SIMULATED, bench=Bench()) in {"r1", "r2"}
 
@@ -137,7 +137,7 @@ def test_row_46_killed_in_a_state_and_started_on_a_changed_device_tests_before_i
         agent.tick()
     assert world.drives() == "r2"
     assert "r2" in bench.tested
-    assert tested_on(world, "r2") == CHANGED
+    assert device_of(world, "r2") == CHANGED
     last = world.reports()[-1]
     assert (last["reason"], last["trials"]) == ("committed", 2)
 
@@ -151,7 +151,7 @@ def test_row_46_killed_in_a_state_and_failing_on_the_changed_device_never_drives
         agent.tick()
         agent.tick()
     assert world.drives() == "r1"
-    assert tested_on(world, "r1") == CHANGED
+    assert device_of(world, "r1") == CHANGED
     said = " ".join(report["reason"] for report in world.reports())
     assert "too slow here" in said
 
@@ -193,7 +193,7 @@ def test_row_46_device_that_changes_during_the_self_test_or_the_trials_is_tested
     with world.agent(bench=bench, fingerprint=device, on_state=change) as agent:
         agent.tick()
     assert world.drives() == "r2"
-    assert tested_on(world, "r2") == device.now
+    assert device_of(world, "r2") == device.now
     assert world.reports()[-1]["trials"] == 2
 
 
@@ -241,7 +241,7 @@ def test_row_46_journal_and_slots_of_an_earlier_version_are_tested_again(world: 
         agent.tick()
     assert world.drives() == "r2"
     assert "r2" in bench.tested
-    assert tested_on(world, "r2") == SIMULATED
+    assert device_of(world, "r2") == SIMULATED
 
 
 def test_fingerprint_without_a_driver_keeps_its_name() -> None:

@@ -52,7 +52,10 @@ from tests.training.conftest import make_world
 
 F = TypeVar("F", bound=Frozen)
 ROBOTS = ("robot-0", "robot-1")
-_PRELOADED = ("flows.ingest_episodes", "flows.train_and_promote", "components.checks._check", "components.promotion")
+_PRELOADED = (
+    "flows.ingest_episodes", "flows.train_and_promote", "components.ingest", "components.checks._suite",
+    "components.datasets", "components.promotion", "torch",
+)  # fmt: skip
 
 
 class Fault(Protocol):

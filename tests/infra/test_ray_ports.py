@@ -22,6 +22,7 @@ from infra._certificates import write_certificates
 from infra.local import some_parts
 from tests.infra.stranger import HTTP, NEEDS_ROOT, PREFACE, as_nobody, ask, client, family, is_http2, listening
 
+pytestmark = pytest.mark.timeout(600)
 EVIL = {"Host": "evil.example", "Origin": "http://evil.example"}
 ROLES = ("gcs_server", "dashboard.py", "raylet", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::", "-c")
 PORTS = {"gcs_server": 1, "dashboard.py": 1, "raylet": 2, "ray::DashboardAgent": 2, "ray::RuntimeEnvAgent": 1}

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts import ObjectRef, Settings, UploadAnswer, UploadedPart
+from components.contracts import Settings, UploadAnswer, UploadedPart
 from components.contracts.errors import AlreadyExistsError, GatewayError, ObjectNotFoundError, StorageError
 from components.robot import Gateway, GatewayPin, RobotIdentity, Spool, Uploader, UploadRules, enrol
 from components.robot._sender import Outgoing, Sender
-from components.storage import FolderStore, S3Store, connect, prepare
+from components.storage import S3Store, connect, prepare
 from infra.local import store_alone
 from tests.faults.fleet_world import World
 from tests.faults.portals import PORTALS, portal
+from tests.keys import public_key
 
 PART = UploadedPart(number=1, etag="0" * 32, size=5)
 CALLS: dict[str, Callable[[S3Store, Path], object]] = {
@@ -120,7 +121,7 @@ def spool_with(folder: Path) -> Spool:
 
 
 def gateway_at(url: str, home: Path) -> Gateway:
-    pin = GatewayPin(robot="robot-1", url=url, receipt_keys=("0" * 64,))
+    pin = GatewayPin(robot="robot-1", url=url, receipt_keys=(public_key(),))
     return Gateway(pin, RobotIdentity(home), patience=0.01)
 
 
@@ -140,7 +141,7 @@ def test_row_44_robot_behind_a_portal_neither_joins_nor_deletes_anything(tmp_pat
 
 
 def test_row_44_robot_joins_once_the_portal_is_gone(tmp_path: Path) -> None:
-    answer = b'{"robot":"robot-1","receipt_keys":["%s"]}' % (b"0" * 64)
+    answer = b'{"robot":"robot-1","receipt_keys":["%s"]}' % public_key().encode()
     with portal("html") as gateway:
         gateway.answer = (200, {"Content-Type": "application/json"}, answer)
         with portal("html", first=2, upstream=gateway.address) as found:
@@ -166,24 +167,13 @@ def test_row_44_part_taken_by_a_portal_does_not_count_as_sent(tmp_path: Path, ki
     assert not any("complete" in request for request in gateway.requests)
 
 
-class PortalForReports(FolderStore):
-    """Releases come through; whatever is written meets the portal."""
-
-    def __init__(self, root: Path, portal_store: S3Store) -> None:
-        super().__init__(root)
-        self._portal = portal_store
-
-    def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> ObjectRef:
-        return self._portal.put(bucket, key, data, if_absent=if_absent)
-
-
-@pytest.mark.parametrize("kind", ["html", "empty", "no content", "plausible", "s3-like html", "s3-like gzip"])
+@pytest.mark.parametrize("kind", PORTALS)
 def test_row_44_report_that_a_portal_took_is_sent_again(tmp_path: Path, kind: str) -> None:
     world = World(tmp_path)
     world.assign(world.release("r1", tag="one"))
     with portal(kind) as found:
-        portal_store = S3Store(found.address, "key", "secret", patience=0.01)
-        assert world.tick(store=PortalForReports(world.store.root, portal_store)) == "r1"
+        assert world.tick(reports=gateway_at(f"http://{found.address}", world.home("robot-1"))) == "r1"
+    assert found.requests
     assert world.reports() == []
     assert world.tick() == "r1"
     assert world.reports()[-1]["reason"] == "committed"

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.contracts import RobotReport
 from components.contracts.errors import GatewayError
 from components.robot import Gateway, GatewayPin, RobotIdentity, Spool, Uploader, UploadRules, enrol
 from components.robot import _gateway as module
+from tests.keys import public_key
 
-KEY = Ed25519PrivateKey.from_private_bytes(b"0" * 32).public_key().public_bytes_raw().hex()
+KEY = public_key()
 PROBLEM = b'{"code":"%s","message":"%s","now":"2026-01-01T00:00:00Z"}'
 
 
@@ -112,7 +112,7 @@ def test_report_is_delivered_to_nobody_who_does_not_name_its_bytes(tmp_path: Pat
     )  # fmt: skip
     answer = WRONG_ANSWERS[kind].replace(b"%s", signed.digest().encode())
     with _gateway(answer) as (url, requests):
-        pin = GatewayPin(robot="robot-1", url=url, receipt_keys=("0" * 64,))
+        pin = GatewayPin(robot="robot-1", url=url, receipt_keys=(KEY,))
         with pytest.raises(GatewayError):
             Gateway(pin, identity, patience=0.3).report(signed)
     assert 1 <= len(requests) <= 10

@@ -23,6 +23,7 @@ from components.storage import S3Store, connect, prepare
 from infra.local import store_alone
 from tests.faults.fleet_world import LightBench, World, in_child
 from tests.faults.portals import portal
+from tests.keys import public_key
 
 DEEP = b"[" * 60_000
 ODD = {
@@ -275,7 +276,7 @@ def test_journal_of_an_earlier_version_keeps_its_alarm_quiet_or_says_it_once_mor
 
 
 def uploader_at(url: str, folder: Path) -> Uploader:
-    pin = GatewayPin(robot="robot-1", url=url, receipt_keys=("0" * 64,))
+    pin = GatewayPin(robot="robot-1", url=url, receipt_keys=(public_key(),))
     gateway = Gateway(pin, RobotIdentity(folder / "agent"), patience=0.01)
     return Uploader(Spool(folder / "spool"), gateway, rules=UploadRules())
 

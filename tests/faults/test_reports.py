@@ -19,6 +19,7 @@ from components.robot import PinnedReports, RobotIdentity, report_key
 from components.storage import FolderStore
 from tests.faults.fleet_world import DeadStore, StoreReports, World
 from tests.faults.upload_world import wait_until
+from tests.keys import public_key
 
 ROBOTS = ("robot-1", "robot-2", "robot-3")
 
@@ -271,7 +272,7 @@ def test_reports_of_a_robot_without_a_gateway_wait_until_it_is_pinned_to_one(wor
     try:
         wait_until(lambda: server.started)
         url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        publish_receipt_key(world.store, "ab" * 32)
+        publish_receipt_key(world.store, public_key())
         enrol_here(world.store, Settings(gateway_url=url), "robot-1", world.home("robot-1"))
         world.tick(reports=PinnedReports(world.home("robot-1"), patience=5))
     finally:

@@ -13,6 +13,7 @@ from components.storage import Pace, S3Store, connect, pace_of
 from tests.faults.fleet_world import World
 from tests.faults.portals import S3_LIKE, dribbling, portal
 from tests.faults.tls import make_certificate, over_tls
+from tests.keys import public_key
 
 PACE = Pace(connect_s=2.0, answer_s=1.0, least_bytes_s=4096, window_s=0.5, call_s=1.5)
 S3_HEAD = b"HTTP/1.1 200 OK\r\n" + b"".join(
@@ -92,7 +93,7 @@ def test_slow_store_keeps_a_tick_no_longer_than_its_least_rate_allows(tmp_path: 
 
 
 def gateway_at(address: str, home: Path) -> Gateway:
-    pin = GatewayPin(robot="robot-1", url=f"http://{address}", receipt_keys=("0" * 64,))
+    pin = GatewayPin(robot="robot-1", url=f"http://{address}", receipt_keys=(public_key(),))
     return Gateway(pin, RobotIdentity(home), patience=0.01, pace=PACE)
 
 
@@ -149,7 +150,7 @@ def test_same_bounds_hold_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_robot_joins_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    body = b'{"robot":"robot-1","receipt_keys":["%s"]}' % (b"0" * 64)
+    body = b'{"robot":"robot-1","receipt_keys":["%s"]}' % public_key().encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     with over_tls(certificate, head + body) as address:
         assert enrol("robot-1", "t" * 16, tmp_path / "agent", f"https://{address}").robot == "robot-1"

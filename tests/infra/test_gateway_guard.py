@@ -16,11 +16,12 @@ from components.contracts.errors import GatewayError
 from components.robot import enrol
 from infra import _processes
 from infra.gateway import guarded
+from tests.keys import public_key
 
 
 async def enrol_everybody(scope: Any, receive: Any, send: Any) -> None:
     """Answer as a gateway does to an enrolment of robot-7."""
-    body = json.dumps({"robot": "robot-7", "receipt_keys": ["ab" * 32]}).encode()
+    body = json.dumps({"robot": "robot-7", "receipt_keys": [public_key()]}).encode()
     await receive()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": body})

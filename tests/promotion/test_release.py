@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
 from components.contracts import UNKNOWN_HARDWARE, EnrolledRobot, EnrolmentRequest, Release, Settings, TrainingPlan
@@ -13,12 +12,11 @@ from components.ingest import register_robot
 from components.promotion import advance, enrol_robot, find_incumbent, open_repository, release, rollouts
 from components.storage import FolderStore
 from tests.faults.fleet_world import World
+from tests.keys import public_key
 from tests.reports import make_ensemble, make_report
 
 ROBOTS = ("robot-1", "robot-2", "robot-3")
-KEY, OTHER_KEY = (
-    Ed25519PrivateKey.from_private_bytes(bytes([seed] * 32)).public_key().public_bytes_raw().hex() for seed in (1, 2)
-)
+KEY, OTHER_KEY = public_key(1), public_key(2)
 
 
 def settle(world: World, settings: Settings) -> str:

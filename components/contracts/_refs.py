@@ -16,7 +16,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class ObjectRef(Frozen):
     """One object, named and pinned: whoever fetches it checks size and hash."""
 
-    uri: Annotated[str, Field(pattern=r"(?s)^s3://[a-z0-9.-]+/.+$")]
+    uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9.-]+/[\s\S]+$")]
     sha256: Sha256
     size: Count
 

@@ -66,7 +66,7 @@ def test_report_tells_verdict_figures_with_intervals_and_its_page(drover):
     assert "0.090 [0.070, 0.110]" in shown
     for title in ("Leaderboard, n=16 episodes simulated", "Closed loop, n=24 rooms simulated", "room change simulated"):
         assert title.replace("room change", "When room or robot change") in shown
-    assert f"http://127.0.0.1/{BEST.page_key}" in shown
+    assert f"@127.0.0.1/sign-in?page={BEST.page_key}" in shown
 
 
 def test_json_is_the_stored_document(drover):

@@ -87,7 +87,7 @@ def test_ray_asks_for_a_token_and_the_store_has_no_console(compose: dict[str, An
     services = compose["services"]
     for name in ("ray", "worker"):
         assert services[name]["environment"]["RAY_AUTH_MODE"] == "token"
-        assert services[name]["environment"]["RAY_AUTH_TOKEN"].startswith("${DROVER_RAY_TOKEN:?")
+        assert services[name]["environment"]["RAY_AUTH_TOKEN"].startswith("${RAY_AUTH_SECRET:?")
 
     assert services["store"]["environment"]["MINIO_BROWSER"] == "off"
     assert not any("9001" in port for port in services["store"]["ports"])

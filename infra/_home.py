@@ -152,7 +152,7 @@ def _is_free(name: str, port: int) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether nothing is there or this user's own; what another user put into /tmp can be neither used nor removed."""
+    """True if nothing is there or this user's own; what another user put into /tmp can be neither used nor removed."""
     try:
         return path.lstat().st_uid == os.geteuid()
     except FileNotFoundError:

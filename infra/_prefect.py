@@ -30,7 +30,7 @@ def basic_auth(auth_string: SecretStr | None) -> httpx.BasicAuth | None:
 
 
 def client_environment(settings: Settings) -> dict[str, str]:
-    """What Prefect's clients need to reach the stack's server: its address and its credential."""
+    """Variables with which Prefect's clients reach the stack's server: its address and its credential."""
     found = {"PREFECT_API_URL": settings.prefect_api_url or ""}
     if settings.prefect_auth is not None:
         found["PREFECT_API_AUTH_STRING"] = settings.prefect_auth.get_secret_value()

@@ -29,7 +29,7 @@ PRIVATE = 0o077
 
 
 def environment(home: Path, part: str, extra: dict[str, str]) -> dict[str, str]:
-    """What a part of the stack in `home` is started with. Secrets in the user's environment reach flows alone."""
+    """Environment of a part of the stack in `home`. Secrets in the user's environment reach flows alone."""
     own = {
         name: value
         for name, value in os.environ.items()

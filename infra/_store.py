@@ -74,7 +74,7 @@ def minio_command(home: Path, ports: dict[str, int]) -> tuple[list[str], Path]:
 
 
 def minio_environment(home: Path) -> dict[str, str]:
-    """What MinIO is told: S3 on its one port, for the platform's identity and the users that `restrict` adds."""
+    """Settings of MinIO: S3 on its one port, for the platform's identity and the users that `restrict` adds."""
     platform = identities(home)["platform"]
     return {
         "MINIO_ROOT_USER": platform.key,

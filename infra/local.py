@@ -159,7 +159,7 @@ def status(settings: Settings) -> list[PartStatus]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What a shell, or a flow started by hand, needs to use the running stack: its home, Prefect and its credential.
+    """Variables for a shell, or a flow started by hand, that uses the running stack: its home, Prefect and its credential.
 
     Raises:
         StackError: no stack runs in this home.

@@ -63,7 +63,7 @@ def application(store: ObjectStore, password: str) -> SameOrigin:
 
 
 class _Pages:
-    """What asks for the password."""
+    """The pages that ask for the password."""
 
     def __init__(self, store: ObjectStore, password: str) -> None:
         self._store, self._password = store, password
@@ -107,7 +107,7 @@ def _text(message: str, status: int = 200, headers: Mapping[str, str] | None = N
 
 
 def _knows(request: Request, password: str) -> bool:
-    """Whether the request carries the password; the user's name does not matter."""
+    """Check that the request carries the password; the user's name does not matter."""
     given = request.headers.getlist("authorization")
     scheme, _, coded = (given[0] if len(given) == 1 else "").partition(" ")
     if scheme.lower() != "basic":

@@ -36,7 +36,7 @@ _FOR_GATEWAY = frozenset(
         ("GET", f"/api/deployments/name/{FLOW}/{DEPLOYMENT}"),
     }
 )
-"""What `IngestStart` asks."""
+"""The requests of `IngestStart`."""
 _DOCS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
 """FastAPI's own, left out: their scripts come from another host, into the origin that keeps the auth string."""
 _HEADERS = (

@@ -1,4 +1,4 @@
-"""Who may ask: clients with the token, by a name of this machine, from no foreign page."""
+"""Access control: clients with the token, by a name of this machine, from no foreign page."""
 
 import os
 from typing import Any

@@ -15,7 +15,7 @@ MAX_BODY = MAX_JPEG_BYTES + 64 * 1024
 BODY_S = 10.0
 """For a whole body to come: 4 MiB at 3.5 Mbit/s, an ordinary frame at 50 kbit/s."""
 MAX_REQUESTS = 64
-"""Whose bodies are read, or that wait for the policy: 64 bodies are 260 MiB."""
+"""Requests whose bodies are read or that wait for the policy: 64 bodies are 260 MiB."""
 RETRY_AFTER_S = 1
 _MAX_FIELDS = 8
 _MAX_FIELD = 4096

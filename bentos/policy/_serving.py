@@ -49,7 +49,7 @@ class Serving:
         self._problem = ""
 
     def current(self) -> Active:
-        """What to answer with. While a new package is loaded, the one before it.
+        """The policy to answer with. While a new package is loaded, the one before it.
 
         Raises:
             ConfigurationError: there is none yet, or none that verifies.

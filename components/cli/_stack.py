@@ -45,7 +45,7 @@ def down() -> None:
 def status(
     *, secrets: Annotated[bool, typer.Option("--secrets", help="Print Prefect's and the Bento's too.")] = False
 ) -> None:
-    """What runs, where, since when, and how to sign in."""
+    """Show what runs, where, since when, and how to sign in."""
     from components import promotion
     from infra import local
 

@@ -166,7 +166,7 @@ class RolloutState(Frozen):
     assigned: tuple[RobotId, ...]
     committed: tuple[RobotId, ...]
     failed: tuple[RobotId, ...]
-    """Who failed once has failed, whatever it reports afterwards."""
+    """Robots that failed once have failed, whatever they report afterwards."""
     reason: str
     phase_started_at: datetime
     seqs: dict[RobotId, int] = Field(default_factory=dict)

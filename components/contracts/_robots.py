@@ -49,15 +49,15 @@ AgentState = Literal[
 
 
 class RobotReport(Frozen):
-    """What a robot says of itself, signed with its own key."""
+    """A robot's report about itself, signed with its own key."""
 
     robot: RobotId
     sent_at: datetime
     deployment: DeploymentName | None
     release: ReleaseName | None
-    """What it runs now."""
+    """The release that runs now."""
     attempted: ReleaseName | None
-    """What the last assignment asked for."""
+    """The release of the last assignment."""
     seq: Count
     state: AgentState
     """IDLE after a commit; QUARANTINE or REJECTED after a refusal."""

@@ -35,7 +35,7 @@ def printable(text: str) -> str:
 
 
 def printable_value(value: Any) -> Any:
-    """What a page's template shows in place of a value: a string is printable, markup of ours and figures stay."""
+    """Render a value for a page's template: a string is printable, markup of ours and figures stay."""
     return printable(value) if type(value) is str else value  # markup is a subclass of str
 
 

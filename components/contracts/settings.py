@@ -121,7 +121,7 @@ class Settings(BaseSettings):
 
     @property
     def ray_access(self) -> dict[str, str]:
-        """What the environment of Ray's processes and of its drivers must hold, so that they talk to each other."""
+        """Variables that Ray's processes and its drivers need, so that they talk to each other."""
         access: dict[str, str] = {}
         if self.ray_token_file is not None:
             access |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.ray_token_file)}

@@ -1,4 +1,4 @@
-"""What waits in the inbox: keys, and what they say."""
+"""Keys of the inbox and their parts."""
 
 import logging
 import re

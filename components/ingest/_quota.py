@@ -1,4 +1,4 @@
-"""How much of the inbox one robot may fill: what waits there and what it has begun, against `UploadLimits`."""
+"""Quota of one robot in the inbox: what waits there and what it has begun, against `UploadLimits`."""
 
 import threading
 from collections import defaultdict
@@ -22,7 +22,7 @@ _SHOWN = timedelta(minutes=1)
 
 
 class UploadLimits(Frozen):
-    """How much one robot may ask for."""
+    """Limits of one robot."""
 
     file_bytes: Annotated[int, Field(ge=1)] = Limits().file_bytes
     """Ingest would not open a larger one."""

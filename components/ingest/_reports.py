@@ -59,7 +59,7 @@ def _holds(store: ObjectStore, key: str, document: bytes) -> bool:
 
 
 class ReportRates:
-    """How many reports each robot may still send: `per_hour` at once, and as many in each hour after that.
+    """The number of reports that each robot may still send: `per_hour` at once, and as many in each hour after that.
 
     In memory, of enrolled robots alone: a restarted gateway counts anew.
     """

@@ -24,7 +24,7 @@ from ._candidate import Upload
 _LOG = logging.getLogger(__name__)
 _FOLDER = "unreadable/"
 _TRY_AGAIN = timedelta(hours=1)
-"""How often a set-aside object that could not be removed is looked at again."""
+"""Number of further looks at a set-aside object that could not be removed."""
 _OF_THIS_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOMEM})
 
 

@@ -201,7 +201,7 @@ def _watched(store: ObjectStore, repository: ReleaseRepository, faults: Faults) 
 
 
 def _drives(assignment: Assignment | None, plan: RolloutPlan) -> bool:
-    """Whether a robot is assigned what this rollout brought."""
+    """True if a robot is assigned what this rollout brought."""
     return assignment is not None and (assignment.deployment, assignment.release) == (plan.deployment, plan.release)
 
 

@@ -1,4 +1,4 @@
-"""What robots say of their assignments: only a report that its robot's enrolled key signed counts.
+"""Robots' reports about their assignments: only a report that its robot's enrolled key signed counts.
 
 Reports are numbered by the assignment (`seq`) and by the robot (`count`). Names that no report can have are passed over
 unread; what cannot be read or verified counts against nothing, but where it hides a robot's newest report, or leaves a
@@ -35,7 +35,7 @@ _NAME = re.compile(r"(?P<seq>\d{8,16})-(?P<count>\d{8,16})\.json")
 
 @dataclass(frozen=True)
 class Heard:
-    """What is known from robots."""
+    """Everything that is known from robots."""
 
     latest: dict[str, RobotReport]
     """Robot -> the verified report that decides: of one assignment a failure before a success, the worst success, and
@@ -86,7 +86,7 @@ def hear(
     about: Mapping[str, tuple[int, str]] | None = None,
     accepted: Mapping[str, int] | None = None,
 ) -> Heard:
-    """What each robot says of its assignment.
+    """Read the report of each robot about its assignment.
 
     Args:
         store: with the platform's identity.

@@ -222,7 +222,7 @@ class ReleaseRepository:
         return self._document(role, path, Assignment) if path in role.targets else None
 
     def assignments(self) -> dict[str, Assignment]:
-        """What every robot is assigned now, by its id."""
+        """The assignment of every robot, by its id."""
         role = self.metadata.load().roles["director"]
         paths = [path for path in role.targets if path.startswith("assign/")]
         return {item.robot: item for item in (self._document(role, path, Assignment) for path in paths)}

@@ -29,7 +29,7 @@ class Halt(Frozen):
 
 
 class Faults:
-    """What went wrong for single rollouts, so that the others go on."""
+    """Faults of single rollouts, kept so that the others go on."""
 
     def __init__(self) -> None:
         self._found: list[DroverError] = []
@@ -74,7 +74,7 @@ def save_rollout(store: ObjectStore, state: RolloutState) -> None:
 
 
 def is_halted(store: ObjectStore, deployment: str) -> bool:
-    """Whether a halt is on record, by anybody."""
+    """True if a halt is on record, by anybody."""
     return store.stat(_BUCKET, _halt_key(deployment)) is not None
 
 

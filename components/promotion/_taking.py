@@ -1,4 +1,4 @@
-"""What a step decided, done: assignments in the release repository, the rollout's document, the promoted pointer."""
+"""Execution of a rollout's step: assignments in the repository, the rollout's document, the promoted pointer."""
 
 import logging
 from contextlib import suppress

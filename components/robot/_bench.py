@@ -122,7 +122,7 @@ class ChildTrials:
 
 
 def read_budget(package: Path) -> Budget:
-    """What a package says that it needs; the machine's memory bounds it.
+    """The memory that a package says it needs; the machine's memory bounds it.
 
     Raises:
         PackageError: its manifest cannot be read.

@@ -54,7 +54,7 @@ class Job(Frozen):
     fingerprint: Fingerprint | None = None
     """Of the device on which this release is tested; None: in an earlier version's time, so it is tested again."""
     driving: Slot | Literal["none"] | None = None
-    """What `current` has to lead to; None: an earlier version did not say."""
+    """The slot that `current` has to lead to; None: an earlier version did not say."""
     healing: Sha256 | None = None
     """The package that was trusted here and whose slot is damaged or fails: to be fetched again."""
     retests: int = 0

@@ -32,7 +32,7 @@ _FRAMES = {0xC0, 0xC1, 0xC2}
 _TABLES = {_DQT, _DHT, _DRI}
 _METADATA = {*range(_APP0, _APP0 + 16), _COM}
 _COLOURS = {_APP0: (b"JFIF\0", 14), _APP14: (b"Adobe", 12)}
-"""What tells the decoder the colour space: how it begins, and its least length."""
+"""Segments that tell the decoder the colour space: their beginning and their least length."""
 _FILL = re.compile(rb"\xff+")
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """Entropy-coded bytes hold ff only before 00 (a byte ff), a restart marker, or more ff (fill)."""
@@ -49,7 +49,7 @@ class JpegOutline:
     work: int = 0
     """Samples, each as often as a scan goes over it."""
     pieces: list[bytes] = field(default_factory=lambda: [b"\xff\xd8"])
-    """What a decoder needs, in order."""
+    """The segments that a decoder needs, in order."""
 
 
 def decode_jpeg(data: bytes, *, max_bytes: int = MAX_JPEG_BYTES, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:

@@ -129,7 +129,7 @@ def _field(data: bytes, at: int, message: _Message, waiting: list[_Message]) -> 
 
 
 def _kind(message: str, number: int, wire_type: int) -> str:
-    """What the schema says of a field."""
+    """The schema of a field."""
     if reason := _FORBIDDEN.get((message, number)):
         raise _Refusal(reason)
     kind = _SCHEMA[message].get(number)

@@ -1,4 +1,4 @@
-"""What can be seen of a slot without reading its files, and where a link leads."""
+"""Checks of a slot that do not read its files, and the target of a link."""
 
 import stat
 from collections.abc import Collection, Iterable
@@ -28,7 +28,7 @@ def misshapen(folder: Path, names: Collection[str]) -> str | None:
 
 
 def stamp_of(paths: Iterable[Path]) -> Stamp | None:
-    """What changes when somebody writes to one of them: cheap to compare; None: they cannot be looked at."""
+    """A value that changes when somebody writes to one of them: cheap to compare; None: they cannot be looked at."""
     try:
         facts = [(path.name, path.lstat()) for path in paths]
     except OSError:

@@ -65,7 +65,7 @@ class Slots:
         return next((slot for slot in SLOTS if self.record(slot) is None), "a")
 
     def record(self, slot: Slot | None) -> SlotRecord | None:
-        """What is in a slot; None: nothing that was finished, or it is damaged."""
+        """The record of a slot's contents; None: nothing that was finished, or it is damaged."""
         record = self._known(slot)
         return None if record is None or record.damaged else record
 
@@ -101,7 +101,7 @@ class Slots:
         return misshapen(self.path(slot), record.files)
 
     def stamp(self, slot: Slot) -> Stamp | None:
-        """What changes when somebody writes to a slot: cheap to compare; None: it cannot be read."""
+        """A value that changes when somebody writes to a slot: cheap to compare; None: it cannot be read."""
         try:
             files = sorted(self.path(slot).iterdir())
         except OSError:

@@ -95,7 +95,7 @@ class Steps:
         return work[state]() if state in work else "done"
 
     def _on_this_device(self, state: AgentState) -> Event | None:
-        """What another fingerprint than the job's asks for: fitness, build and self-test count on one device only."""
+        """Begin anew where the fingerprint is not the job's: fitness, build and self-test count on one device only."""
         device, release = self._device(), self.release()
         if self.job.fingerprint == device:
             return None

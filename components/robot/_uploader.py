@@ -81,7 +81,7 @@ class Uploader:
         self._power = power or (lambda: read_power(spool.folder))
         limit = self._rules.bandwidth_kib_s
         self._busy: str | None = None
-        """What the gateway said in this pass when it had no room for another episode."""
+        """The gateway's message in this pass when it had no room for another episode."""
         self._sender = Sender(
             gateway, opened=self._note_open, hold=self._hold, bucket=TokenBucket(limit * 1024) if limit else None
         )

@@ -1,4 +1,4 @@
-"""Which answers count as an S3 server's. A captive portal answers anything with 200, or with 204, 302, 404 or 511.
+"""Tell an S3 server's answers from others. A captive portal answers anything with 200, or with 204, 302, 404 or 511.
 
 An answer of whatever status counts only if it carries an S3 header (`x-amz-request-id` of AWS, SeaweedFS, MinIO,
 versitygw and Ceph; `x-goog-...` of Google), is not encoded on the way, and is HTML only where HTML was asked for. What

@@ -92,7 +92,7 @@ class Calls:
 
 
 def _names_a_date(message: str) -> bool:
-    """How servers refuse a signed URL whose date is not theirs."""
+    """Codes with which servers refuse a signed URL whose date is not theirs."""
     return "request has expired" in message.lower() or "not valid yet" in message.lower()
 
 

@@ -26,7 +26,7 @@ _DIGEST_LIMIT = 64 * 1024
 
 
 class PageDigest(Frozen):
-    """Which bytes a page has."""
+    """Digest and size of a page's bytes."""
 
     page: str
     sha256: Sha256

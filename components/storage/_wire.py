@@ -62,7 +62,7 @@ class _Transfer:
         return left
 
     def too_slow(self, *, reading: bool) -> TooSlowError:
-        """What was expected and not kept."""
+        """The bound that was not kept, in words."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return TooSlowError(f"expected a whole answer within {self._pace.call_s:g} s")
         if self._is_silent(reading):
@@ -120,7 +120,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class _PacedSending:
-    """What both kinds of connection add: bodies go out piece by piece, each within the transfer's time."""
+    """Parts common to both kinds of connection: bodies go out piece by piece, each within the transfer's time."""
 
     def send(self, data: Any) -> None:
         connection = cast("HTTPConnection", self)

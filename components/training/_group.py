@@ -1,4 +1,4 @@
-"""How the workers of one run meet: through a file, where torch's own way is a server that answers everyone.
+"""The meeting point of the workers of one run: a file, where torch's own way is a server that answers everyone.
 
 torch's TCPStore listens on every address of the machine and asks nobody for anything: who reaches it can send the
 workers elsewhere. A file below the run's folder is open to those who may enter that folder.

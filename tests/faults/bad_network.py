@@ -85,7 +85,7 @@ class BadNetwork:
         _reset(target)
 
     def changed(self, _way: str, data: bytes) -> bytes:
-        """What goes on: the same, unless a network of another kind changes it."""
+        """The bytes that go on: the same, unless a network of another kind changes it."""
         return data
 
     def _count_cut(self) -> None:

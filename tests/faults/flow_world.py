@@ -214,7 +214,7 @@ class FlowWorld:
             self.store.put("episodes", f"{sha256}.json", record.canonical_json())
 
     def remember_proven_policy(self, spec: DatasetSpec, plan: TrainingPlan) -> None:
-        """What the stages up to the package remember when a policy has passed them that the gate promotes.
+        """Results that the stages up to the package remember when a policy has passed them that the gate promotes.
 
         Where there are episodes the dataset is the one that its stage will make of them; it is not remembered.
         """
@@ -252,7 +252,7 @@ class FlowWorld:
 
 
 class _Stages:
-    """What stages of the flow remember, without their work."""
+    """Results that stages of the flow remember, without their work."""
 
     def __init__(self, store: S3Store) -> None:
         from flows._tasks import Stages

@@ -9,7 +9,7 @@ from components.contracts import Frozen
 
 
 class Found(Frozen):
-    """What the child sees of its limits."""
+    """The limits as the child sees them."""
 
     oom_score_adj: int
     data_limit: int

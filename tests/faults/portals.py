@@ -41,7 +41,7 @@ PORTALS: dict[str, Answer] = {
 
 
 class Portal:
-    """What it answers, and what it was asked. `upstream`: after `first` requests it lets them through to there."""
+    """Its answer, and the requests that came. `upstream`: after `first` requests it lets them through to there."""
 
     def __init__(self, answer: Answer, *, first: int | None = None, upstream: str = "") -> None:
         self.answer, self.first, self.upstream = answer, first, upstream

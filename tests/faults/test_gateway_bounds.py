@@ -244,7 +244,7 @@ def signed_by_nobody(message: bytes) -> bytes | None:
 
 
 def test_signature_that_nobody_made_verifies_under_a_key_of_small_order() -> None:
-    """What the check is for: without it the library is content."""
+    """Show the need for the check: without it the library is content."""
     assert signed_by_nobody(b"one") == signed_by_nobody(b"another") is not None
 
 

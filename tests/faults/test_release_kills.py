@@ -20,7 +20,7 @@ from tests.reports import make_ensemble, make_report
 
 ROBOTS = ("robot-1", "robot-2")
 WRITES = {"os.rename", "os.link"}
-"""How a write to a `FolderStore`, or to the folder of keys, becomes visible."""
+"""The call by which a write to a `FolderStore`, or to the folder of keys, becomes visible."""
 
 
 def kill_me_before_write(number: int) -> None:

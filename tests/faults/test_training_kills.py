@@ -86,7 +86,7 @@ class Killer:
 
 
 def undisturbed(world: tuple[FolderStore, DatasetVersion], folder: Path, workers: int) -> bytes:
-    """What the plain loop gives in as many processes, without Ray."""
+    """Result of the plain loop in as many processes, without Ray."""
     context = multiprocessing.get_context("spawn")
     arguments = (*world, spec_of(world[1]), folder, workers)
     processes = [context.Process(target=fit_plainly, args=(rank, *arguments)) for rank in range(workers)]

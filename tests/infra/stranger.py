@@ -15,13 +15,13 @@ import pytest
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user's")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""How HTTP/2, and so gRPC, begins: a server that talks to its caller answers with a frame of type 4."""
+"""The beginning of HTTP/2, and so of gRPC: a server that talks to its caller answers with a frame of type 4."""
 TLS_ALERT = b"\x15\x03"
 HTTP = b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 def as_nobody(work: Callable[[], Any]) -> Any:
-    """What `work` returns in a process of the user `nobody`; what it raises fails the test.
+    """Run `work` in a process of the user `nobody` and return its result; what it raises fails the test.
 
     A fork: nobody need not be able to read Python's own files. Where this is not root, the process stays ours: a port
     cannot tell the two apart, a file can (`NEEDS_ROOT`).
@@ -67,7 +67,7 @@ def family(pid: int) -> set[int]:
 
 
 def ask(port: int, words: bytes, *, tls: ssl.SSLContext | None = None) -> bytes:
-    """What comes back; nothing where the server hangs up, resets, or refuses by a TLS alert."""
+    """Return the answer; nothing where the server hangs up, resets, or refuses by a TLS alert."""
     answer = b""
     with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
         connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
@@ -93,5 +93,5 @@ def client(folder: Path | None = None, *, http2: bool = False) -> ssl.SSLContext
 
 
 def is_http2(answer: bytes) -> bool:
-    """Whether the server's first frame is there: it talks to its caller."""
+    """True if the server's first frame is there: it talks to its caller."""
     return answer[3:4] == b"\x04"

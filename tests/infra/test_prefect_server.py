@@ -72,7 +72,7 @@ def _sockets() -> list[str]:
 
 
 def _answer(address: str, protocols: list[str] | None, first: object) -> object:
-    """What a WebSocket says to a first message."""
+    """Send a first message to a WebSocket, and return its answer."""
     with open_socket(address, subprotocols=protocols) as line:  # type: ignore[arg-type]
         line.send(json.dumps(first))
         return json.loads(line.recv(timeout=30))

@@ -48,7 +48,7 @@ OPEN = {
     "/api/healthz",
     "/-/healthz",
 }
-"""What Ray answers to everyone: its own files, whether it is well, that it wants a token."""
+"""Paths that Ray answers to everyone: its own files, whether it is well, that it wants a token."""
 READS = (
     *OPEN, "/metrics", "/nodes?view=summary", "/logical/actors", "/api/version", "/api/cluster_status", "/api/jobs/",
     "/api/v0/actors", "/api/v0/tasks", "/api/v0/logs", "/api/v0/logs/file", "/api/component_activities", "/logs",

@@ -30,7 +30,7 @@ def _get(url: str, credential: str = "") -> str:
 
 
 def _filter(settings: Settings, kind: str) -> list[dict[str, object]]:
-    """What Prefect knows of a kind, asked with the stack's credential."""
+    """Ask Prefect for all objects of a kind, with the stack's credential."""
     assert settings.prefect_auth is not None
     headers = {"Content-Type": "application/json"} | _basic(settings.prefect_auth.get_secret_value())
     request = urllib.request.Request(  # noqa: S310

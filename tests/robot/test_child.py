@@ -1,4 +1,4 @@
-"""What runs in a process of its own has limits of memory, and ends before the agent does."""
+"""Child processes have limits of memory, and end before the agent does."""
 
 import shutil
 from pathlib import Path

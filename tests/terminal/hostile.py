@@ -1,4 +1,4 @@
-"""What robots, files and servers may say, and the ways in which it must not come out."""
+"""Text as robots, files and servers may send it, and the ways in which it must not come out."""
 
 from components.contracts import printable
 

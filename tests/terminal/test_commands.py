@@ -1,4 +1,4 @@
-"""What commands print of stored things: hostile text is one line of text, and no line or style of its own."""
+"""Output of commands about stored things: hostile text is one line of text, and no line or style of its own."""
 
 import hashlib
 import json

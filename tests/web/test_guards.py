@@ -29,7 +29,7 @@ def ask(app: Any, headers: Any, method: str = "GET", path: str = "/") -> tuple[i
 
 
 def opens(app: Any, headers: dict[str, str]) -> bool:
-    """Whether a WebSocket is accepted."""
+    """Open a WebSocket; True if it is accepted."""
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     (message,) = _sent(app, {"type": "websocket", "path": "/ws", "headers": encoded})
     assert message["type"] in {"websocket.accept", "websocket.close"}

@@ -159,7 +159,7 @@ def status(settings: Settings) -> list[PartStatus]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Variables for a shell, or a flow started by hand, that uses the running stack: its home, Prefect and its credential.
+    """Variables for a shell or a flow that is to use the running stack: its home, Prefect and its credential.
 
     Raises:
         StackError: no stack runs in this home.

@@ -29,6 +29,8 @@ GATEWAY_WRITES = ("models/fleet/", "models/invitations/", "reports/robots/")
 GATEWAY_READS = ("receipts/", "models/receipt-keys/", *GATEWAY_WRITES)
 ROBOT_READS = ("releases",)
 PAGES_READS = ("reports/", "models/pages/")
+_BUCKET_SETTINGS = ["s3:PutBucket*", "s3:PutLifecycle*", "s3:PutEncryption*", "s3:DeleteBucket*", "s3:DeleteLifecycle*"]
+"""SeaweedFS takes `Write` for the right to set them: a lifecycle rule would delete what the gateway may not."""
 
 
 def seaweedfs_actions() -> dict[str, list[str]]:
@@ -48,24 +50,27 @@ def seaweedfs_actions() -> dict[str, list[str]]:
 
 def restrict_seaweedfs(store: S3Store) -> None:
     """Bucket policies on a running SeaweedFS; safe to repeat."""
-    gateway_inbox = [
-        _statement("Allow", "gateway", "s3:ListBucketMultipartUploads", "inbox"),
-        _statement("Allow", "gateway", "s3:ListMultipartUploadParts", "inbox/*"),
-        _statement("Deny", "gateway", "s3:DeleteObject", "inbox/*"),
+    statements = {
+        bucket: [
+            _statement("Deny", "gateway", ["s3:DeleteObject"], f"{bucket}/*"),
+            _statement("Deny", "gateway", _BUCKET_SETTINGS, bucket),
+        ]
+        for bucket in sorted({"inbox", *(path.partition("/")[0] for path in GATEWAY_WRITES)})
+    }
+    statements["inbox"] += [
+        _statement("Allow", "gateway", ["s3:ListBucketMultipartUploads"], "inbox"),
+        _statement("Allow", "gateway", ["s3:ListMultipartUploadParts"], "inbox/*"),
     ]
-    statements = {"inbox": gateway_inbox}
-    for bucket in sorted({path.partition("/")[0] for path in GATEWAY_WRITES}):
-        statements[bucket] = [_statement("Deny", "gateway", "s3:DeleteObject", f"{bucket}/*")]
     for bucket, said in statements.items():
         policy = {"Version": "2012-10-17", "Statement": said}
         store.client.set_bucket_policy(bucket_name=bucket, policy=json.dumps(policy))
 
 
-def _statement(effect: str, identity: str, action: str, resource: str) -> dict[str, Any]:
+def _statement(effect: str, identity: str, actions: list[str], resource: str) -> dict[str, Any]:
     return {
         "Effect": effect,
         "Principal": {"AWS": [f"arn:aws:iam::000000000000:user/{identity}"]},
-        "Action": [action],
+        "Action": actions,
         "Resource": [f"arn:aws:s3:::{resource}"],
     }
 

@@ -113,6 +113,41 @@ class Attempts:
         return UploadedPart(number=1, etag=answer.headers["ETag"].strip('"'), size=4)
 
 
+SETTINGS = {
+    "lifecycle": b"<LifecycleConfiguration><Rule><ID>x</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter>"
+    b"<Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>",
+    "cors": b"<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule>"
+    b"</CORSConfiguration>",
+    "versioning": b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+    "policy": b'{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:*",'
+    b'"Resource":"arn:aws:s3:::inbox/*"}]}',
+    "acl": b"",
+    "tagging": b"<Tagging><TagSet></TagSet></Tagging>",
+    "encryption": b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256"
+    b"</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>",
+    "object-lock": b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>"
+    b"<Mode>COMPLIANCE</Mode><Days>3650</Days></DefaultRetention></Rule></ObjectLockConfiguration>",
+    "ownershipControls": b"<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule>"
+    b"</OwnershipControls>",
+    "publicAccessBlock": b"<PublicAccessBlockConfiguration></PublicAccessBlockConfiguration>",
+    "notification": b"<NotificationConfiguration></NotificationConfiguration>",
+}
+
+
+@pytest.mark.parametrize("identity", ["gateway", "robot", "pages"])
+def test_no_identity_but_the_platforms_changes_how_a_bucket_is_kept(s3: Settings, identity: str) -> None:
+    store = _as(s3, identity)
+    allowed = []
+    for bucket in BUCKETS:
+        for method in ("PUT", "DELETE"):
+            for setting, document in SETTINGS.items():
+                link = store._requests.url(method, bucket, None, query={setting: ""})
+                answer = urllib3.request(method, link, body=document if method == "PUT" else None, retries=False)
+                if answer.status < 300:
+                    allowed.append((method, bucket, setting))
+    assert allowed == []
+
+
 def _as(settings: Settings, name: str) -> S3Store:
     identity = identities(settings.home)[name]
     return S3Store(str(settings.s3_endpoint), identity.key, identity.secret, identity=name)

@@ -142,8 +142,8 @@ def _links(settings: Settings, store: ObjectStore, findings: Findings) -> dict[s
         links["data docs"] = page_url(settings, store, checks.data_docs.key)
     if settings.prefect_api_url:
         links["prefect"] = settings.prefect_api_url.removesuffix("/api")
-    if settings.ray_dashboard_url:
-        links["ray"] = settings.ray_dashboard_url
+    if settings.ray_page_url:
+        links["ray"] = settings.ray_page_url
     if settings.serving_url:
         links["bento"] = settings.serving_url
     return links

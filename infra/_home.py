@@ -27,7 +27,7 @@ _FIXED = {
 }
 PORTS = (
     "store", "store-master", "store-volume", "store-filer", "store-admin",
-    "prefect", "ray", "ray-dashboard", "ray-agent", "serving", "pages", "gateway",
+    "prefect", "ray", "ray-dashboard", "ray-agent", "ray-page", "serving", "pages", "gateway",
 )  # fmt: skip
 _WITH_GRPC = {
     "store": "s3", "store-master": "master", "store-volume": "volume", "store-filer": "filer", "store-admin": "admin",

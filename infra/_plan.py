@@ -13,7 +13,7 @@ from . import _identities, _store
 from ._health import LOOPBACK, answers
 from ._parts import Part
 from ._prefect import prefect_part, worker_part
-from ._ray import RAY_AUTH_FILE, RAY_CERTIFICATES, ray_part
+from ._ray import RAY_AUTH_FILE, RAY_CERTIFICATES, ray_page_part, ray_part
 from ._telemetry import OFF
 
 PACKAGE = Path("serving") / "package"
@@ -27,6 +27,7 @@ def running_settings(settings: Settings, ports: dict[str, int], *, external: boo
         "ray_token_file": settings.home / RAY_AUTH_FILE,
         "ray_certificates": settings.home / RAY_CERTIFICATES,
         "ray_dashboard_url": f"{LOOPBACK}:{ports['ray-dashboard']}",
+        "ray_page_url": f"{LOOPBACK}:{ports['ray-page']}",
         "prefect_api_url": f"{LOOPBACK}:{ports['prefect']}/api",
         "serving_url": f"{LOOPBACK}:{ports['serving']}",
         "pages_url": f"{LOOPBACK}:{ports['pages']}",
@@ -65,6 +66,7 @@ def parts(settings: Settings, ports: dict[str, int], *, kind: str) -> list[Part]
         *own,
         prefect_part(settings, ports),
         ray_part(settings, ports),
+        ray_page_part(settings, ports),
         _pages(settings, ports, after, kind),
         _gateway(settings, ports, after),
         worker_part(settings),

@@ -90,7 +90,7 @@ def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
 
     return Part(
         name="ray",
-        where=f"127.0.0.1:{ports['ray']}, dashboard {settings.ray_dashboard_url}",
+        where=f"127.0.0.1:{ports['ray']}",
         command=command,
         env=OFF
         | settings.ray_access
@@ -105,7 +105,17 @@ def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
             "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
         },
         healthy=healthy,
-        prepare=lambda: f"its dashboard asks once for the token in {settings.home / RAY_AUTH_FILE}",
         grace=4.0,
         patience=600.0,  # trainings leave its dashboard little time
+    )
+
+
+def ray_page_part(settings: Settings, ports: dict[str, int]) -> Part:
+    arguments = [str(ports["ray-page"]), str(ports["ray-dashboard"])]
+    return Part(
+        name="ray-page",
+        where=f"{settings.ray_page_url} (dashboard)",
+        command=lambda: ([sys.executable, "-m", "infra.ray_page", *arguments], settings.home),
+        env=OFF,
+        healthy=lambda: answers(f"{settings.ray_page_url}/healthz"),
     )

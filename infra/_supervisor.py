@@ -169,7 +169,7 @@ def _is_settled(part: _parts.Part, board: _parts.Board) -> bool:
 
 def _stop_all(plan: list[_parts.Part], keepers: list[_parts.Keeper], stops: dict[str, threading.Event]) -> None:
     """Flows end before what they use: first the worker, then the rest together, then the store."""
-    for wave in (("worker", "serving"), ("prefect", "ray", "pages", "gateway"), ("store",)):
+    for wave in (("worker", "serving"), ("prefect", "ray", "ray-page", "pages", "gateway"), ("store",)):
         for name in wave:
             if name in stops:
                 stops[name].set()

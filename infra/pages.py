@@ -13,8 +13,6 @@ What is not covered: one password is for everybody and every page, until `<home>
 """
 
 import asyncio
-import base64
-import binascii
 import hmac
 import logging
 import re
@@ -30,7 +28,7 @@ from starlette.routing import Route
 from components.contracts import Settings, plain_logs
 from components.contracts.errors import ConfigurationError, IntegrityError, ObjectNotFoundError, StorageError
 from components.storage import ObjectStore, connect, content_type, read_page
-from components.web import LOOPBACK_HOSTS, SameOrigin
+from components.web import LOOPBACK_HOSTS, SameOrigin, basic_password
 
 _LOG = logging.getLogger(__name__)
 _KEY = re.compile(r"(checks|coverage|evaluations)(/[A-Za-z0-9_][A-Za-z0-9._-]{0,120}){1,8}")
@@ -108,15 +106,8 @@ def _text(message: str, status: int = 200, headers: Mapping[str, str] | None = N
 
 def _knows(request: Request, password: str) -> bool:
     """Check that the request carries the password; the user's name does not matter."""
-    given = request.headers.getlist("authorization")
-    scheme, _, coded = (given[0] if len(given) == 1 else "").partition(" ")
-    if scheme.lower() != "basic":
-        return False
-    try:
-        _, _, sent = base64.b64decode(coded.strip(), validate=True).partition(b":")
-    except (binascii.Error, ValueError):
-        return False
-    return hmac.compare_digest(sent, password.encode())
+    sent = basic_password(request.headers.getlist("authorization"))
+    return sent is not None and hmac.compare_digest(sent.encode(), password.encode())
 
 
 def main(port: int, host: str = "127.0.0.1") -> None:

@@ -88,6 +88,9 @@ def _sign_in(settings: Settings, *, secrets: bool) -> Iterator[tuple[str, str]]:
 
     if settings.pages_url:
         yield "reports", storage.sign_in_url(settings)
+    if settings.ray_page_url and settings.ray_token_file:
+        shown = settings.ray_token_file.read_text().strip() if secrets else f"what is in {settings.ray_token_file}"
+        yield "ray", f"{settings.ray_page_url} asks for {shown}"
     for name, url, secret, where in (
         ("prefect", (settings.prefect_api_url or "").removesuffix("/api"), settings.prefect_auth, "asks for"),
         ("bento", settings.serving_url, settings.serving_token, "wants `Authorization: Bearer` with"),

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     prefect_auth: SecretStr | None = None
     """Prefect's auth string, `user:password`: whoever has it runs code as who runs the worker."""
     ray_dashboard_url: str | None = None
+    """Ray's own, for its commands. Not for a browser: its sign-in leaves the token in a cookie for all ports."""
+    ray_page_url: str | None = None
+    """The dashboard for a browser; its password is Ray's token."""
     serving_url: str | None = None
     """The Bento of the promoted policy."""
     serving_token: SecretStr | None = None

@@ -1,7 +1,8 @@
 """ASGI wrappers that refuse a request before the application behind them sees it."""
 
+import base64
 import hmac
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,6 +90,25 @@ class BearerToken:
             return True
         given = _only(scope, b"authorization")
         return given is not None and hmac.compare_digest(given.encode("latin-1"), self._expected)
+
+
+def basic_password(authorization: Sequence[str]) -> str | None:
+    """The password of HTTP Basic, whatever the user's name.
+
+    Args:
+        authorization: the values of all `Authorization` headers of a request.
+
+    Returns:
+        None unless there is exactly one, of that scheme, in UTF-8.
+    """
+    scheme, _, coded = (authorization[0] if len(authorization) == 1 else "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        _, _, password = base64.b64decode(coded.strip(), validate=True).partition(b":")
+        return password.decode()
+    except ValueError:  # binascii.Error and UnicodeDecodeError are
+        return None
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:

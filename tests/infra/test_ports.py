@@ -92,6 +92,7 @@ TRIES: dict[tuple[str, str], Callable[[str], None]] = {
     ("prefect", "prefect"): _prefect_is_refused,
     ("pages", "pages"): _is_refused,
     ("gateway", "gateway"): _is_refused,
+    ("ray-page", "ray-page"): _is_refused,
     ("serving", "serving"): _is_refused,
     ("worker", "python"): _channel_is_refused,
     ("store", "store"): _is_known,

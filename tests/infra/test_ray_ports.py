@@ -105,7 +105,7 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    with some_parts(Settings(home=tmp_path_factory.mktemp("home")), "ray") as running:
+    with some_parts(Settings(home=tmp_path_factory.mktemp("home")), "ray", "ray-page") as running:
         settings, pid = running.settings, running.pid("ray")
         assert pid is not None
         env = os.environ | settings.ray_access | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -214,6 +214,31 @@ def test_page_gets_no_answer_from_rays_agent_even_with_the_token(head: Head) -> 
                 answers = [page.get("/api/job_agent/jobs/x/logs"), page.get("/api/local_raylet_healthz")]
                 answers += [page.post("/api/job_agent/jobs/", content='{"entrypoint": "id"}')]
             assert {answer.status_code for answer in answers} <= {403, 405}
+
+
+@pytest.mark.slow
+def test_dashboard_for_a_browser_asks_for_the_token_and_lets_no_cookie_through(head: Head) -> None:
+    with httpx.Client(base_url=str(head.settings.ray_page_url), timeout=60) as stranger:
+        for headers in (
+            {},
+            {"Authorization": f"Bearer {head.token}"},
+            {"Cookie": f"ray-authentication-token={head.token}"},
+        ):
+            for path in set(READS) - {"/api/authentication_mode"}:
+                refused = stranger.get(path, headers=headers)
+                assert refused.status_code == 401
+                assert refused.headers["WWW-Authenticate"].startswith("Basic ")
+        assert stranger.get("/api/v0/actors", auth=("", "wrong")).status_code == 401
+        for headers, status in (({"Host": "evil.example"}, 421), ({"Origin": "http://127.0.0.1:1"}, 403)):
+            assert stranger.get("/", headers=headers, auth=("", head.token)).status_code == status
+
+    with httpx.Client(base_url=str(head.settings.ray_page_url), auth=("", head.token), timeout=60) as owner:
+        assert "a-name" in owner.get("/api/v0/actors").text
+        assert 'id="root"' in owner.get("/").text
+        answers = [owner.get(path) for path in READS]
+        answers += [owner.request(method, path, content=body) for method, path, body in WRITES]
+    assert {answer.status_code for answer in answers[len(READS) :]} == {405}
+    assert not any("Set-Cookie" in answer.headers or head.token in answer.text for answer in answers)
 
 
 @pytest.mark.slow

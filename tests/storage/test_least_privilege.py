@@ -116,8 +116,8 @@ class Attempts:
 SETTINGS = {
     "lifecycle": b"<LifecycleConfiguration><Rule><ID>x</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter>"
     b"<Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>",
-    "cors": b"<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule>"
-    b"</CORSConfiguration>",
+    "cors": b"<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin>"
+    b"</CORSRule></CORSConfiguration>",
     "versioning": b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
     "policy": b'{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:*",'
     b'"Resource":"arn:aws:s3:::inbox/*"}]}',

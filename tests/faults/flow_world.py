@@ -47,6 +47,7 @@ from components.storage import BUCKETS, OverlayStore, S3Store, connect, fetch, s
 from infra import _processes
 from infra.local import Running, some_parts
 from tests.faults.fleet_world import World
+from tests.keys import public_key
 from tests.reports import make_ensemble, make_report
 from tests.training.conftest import make_world
 
@@ -227,8 +228,8 @@ class FlowWorld:
         )
         for info in maker.store.list("models", "blobs/"):
             self.store.put("models", info.key, maker.store.get("models", info.key))
-        for robot in ROBOTS:
-            register_robot(self.store, robot, robot.encode().hex().ljust(64, "0"), hardware="simulated")
+        for seed, robot in enumerate(ROBOTS):
+            register_robot(self.store, robot, public_key(seed), hardware="simulated")
         remember = _Stages(self.store).remember
         if episodes:
             copy = OverlayStore(self.store, self._root / "overlay")

@@ -11,7 +11,7 @@ from components.contracts.errors import StorageError
 from components.storage import S3Store, connect, prepare
 from infra.local import store_alone
 from tests.faults.bad_network import BadNetwork, bad_network
-from tests.faults.fleet_world import World
+from tests.faults.fleet_world import StoreReports, World
 
 MB = 10**6
 SIZE = 20 * 2**20
@@ -37,7 +37,7 @@ def test_row_13_wifi_that_drops_every_megabyte_still_brings_the_release(settings
     for info in world.store.list("releases"):
         platform.put("releases", info.key, world.store.get("releases", info.key))
     with bad_network(str(settings.s3_endpoint), cut_after=MB, way="down") as network:
-        assert world.tick(store=_over(network, settings)) == "r1"
+        assert world.tick(store=_over(network, settings), reports=StoreReports(world.store)) == "r1"
     package = sum(path.stat().st_size for path in (world.home("robot-1") / "current").iterdir())
     assert package > SIZE
     assert network.cuts >= package // MB

@@ -16,6 +16,7 @@ from components.ingest import register_robot
 from components.promotion import advance, find_incumbent, open_repository, release, rollouts
 from components.storage import FolderStore
 from tests.faults.fleet_world import World, in_child, kill_me
+from tests.keys import public_key
 from tests.reports import make_ensemble, make_report
 
 ROBOTS = ("robot-1", "robot-2")
@@ -88,8 +89,8 @@ def outcome(home: Path) -> dict[str, object]:
 def test_row_42_release_killed_before_any_write_is_one_release_with_one_rollout(tmp_path: Path) -> None:
     """The first one, which makes the keys and the repository too. The rollouts' own flow runs before the rerun."""
     store = FolderStore(tmp_path / "start" / "store")
-    for robot in ROBOTS:
-        register_robot(store, robot, robot.encode().hex().ljust(64, "0"), hardware="simulated")
+    for seed, robot in enumerate(ROBOTS):
+        register_robot(store, robot, public_key(seed), hardware="simulated")
     maker = World(tmp_path / "maker", robots=())
     package = maker.package(tag="one")
     shutil.copytree(maker.store.root / "models" / "blobs", store.root / "models" / "blobs")

@@ -12,6 +12,9 @@ def show(result: DemoResult, console: Console) -> None:
     """Print the whole result."""
     console.print()
     console.print(Group(*_sections(result)))
+    console.print("Open", style="bold")
+    for name, url in result.links.items():
+        console.print(styled((f"{name:<10} ", "dim"), link(url)))  # one line each, to be copied whole
 
 
 def _sections(result: DemoResult) -> list[RenderableType]:
@@ -19,7 +22,7 @@ def _sections(result: DemoResult) -> list[RenderableType]:
     if result.closed_loop:
         sections.append(_closed_loop(result))
     sections.append(_trust(result))
-    sections += [_release(result), _robots(result), _stages(result), _links(result)]
+    sections += [_release(result), _robots(result), _stages(result)]
     return [part for section in sections for part in (section, "")]
 
 
@@ -118,15 +121,4 @@ def _stages(result: DemoResult) -> RenderableType:
     )
     for row in result.stages:
         table.add_row(row.name, f"{row.seconds:.1f}", styled(("unchanged, skipped", "dim")) if row.skipped else "")
-    return table
-
-
-def _links(result: DemoResult) -> RenderableType:
-    table = _table("Open", "", "")
-    table.columns[1].justify = "left"
-    table.columns[1].overflow = "fold"
-    for name, url in result.links.items():
-        table.add_row(name, link(url))
-        if name == "ray":
-            table.add_row("", styled(("asks once for a token: `drover status` says where it is", "dim")))
     return table

@@ -79,7 +79,7 @@ def run_demo(*, robots: int, episodes: int, console: Console) -> DemoResult:
         settings, store, findings, timings=stages.timings, wall_s=time.monotonic() - started, peak_mib=meter.peak_mib
     )
     show(result.model_copy(update={"links": _signed_in(settings, result.links)}), console)
-    console.print("Prefect and the Bento ask for what `drover status --secrets` prints.", style="dim")
+    console.print("Prefect, Ray and the Bento ask for what `drover status --secrets` prints.", style="dim")
     return result
 
 

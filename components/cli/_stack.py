@@ -102,8 +102,9 @@ def _sign_in(settings: Settings, *, secrets: bool) -> Iterator[tuple[str, str]]:
 
 def _stack_table(rows: list[Any]) -> Table:
     table = Table("part", "where", "pid", "state", "since", "restarts", "MiB", "", box=None, header_style="dim")
+    table.columns[1].no_wrap, table.columns[1].overflow = True, "ignore"  # an address is of use as a whole alone
     for row in rows:
-        since = f"{row.since:%Y-%m-%d %H:%M:%S}" if row.since else ""
+        since = f"{row.since:%m-%d %H:%M}" if row.since else ""
         colour = {"running": "green", "waiting": "dim"}.get(row.state, "yellow")
         table.add_row(
             row.name, row.where, str(row.pid or ""), styled((row.state, colour)), since, str(row.restarts),

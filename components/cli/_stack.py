@@ -29,7 +29,7 @@ def up(store: StoreOption = "seaweedfs", *, foreground: bool = False) -> None:
     if foreground:
         local.run(Settings(), store=store)  # type: ignore[arg-type]  # checked above
     else:
-        console.print(_stack_table(local.up(Settings(), store=store)))  # type: ignore[arg-type]
+        _print_stack(local.up(Settings(), store=store))  # type: ignore[arg-type]
 
 
 @app.command()
@@ -51,7 +51,10 @@ def status(
 
     settings = Settings()
     rows = local.status(settings)
-    console.print(_stack_table(rows) if rows else "nothing is running: start it with `drover up`")
+    if rows:
+        _print_stack(rows)
+    else:
+        console.print("nothing is running: start it with `drover up`")
     for name, line in _sign_in(settings, secrets=secrets) if rows else ():
         console.print(f"{name}: {line}")
     if (promotion.keys_folder(settings) / promotion.WARNING_FILE).exists():
@@ -100,9 +103,13 @@ def _sign_in(settings: Settings, *, secrets: bool) -> Iterator[tuple[str, str]]:
             yield name, f"{url} {where} {shown}"
 
 
+def _print_stack(rows: list[Any]) -> None:
+    """Print the table at its own width: a terminal folds a long line, and an address is of use as a whole alone."""
+    console.print(_stack_table(rows), width=max(console.width, 110), crop=False)
+
+
 def _stack_table(rows: list[Any]) -> Table:
     table = Table("part", "where", "pid", "state", "since", "restarts", "MiB", "", box=None, header_style="dim")
-    table.columns[1].no_wrap, table.columns[1].overflow = True, "ignore"  # an address is of use as a whole alone
     for row in rows:
         since = f"{row.since:%m-%d %H:%M}" if row.since else ""
         colour = {"running": "green", "waiting": "dim"}.get(row.state, "yellow")

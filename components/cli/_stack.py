@@ -10,7 +10,7 @@ from rich.table import Table
 
 from components.contracts import Settings
 from components.contracts.errors import ConfigurationError
-from components.terminal import echo, styled
+from components.terminal import Console, echo, styled
 
 from ._console import console
 
@@ -105,7 +105,7 @@ def _sign_in(settings: Settings, *, secrets: bool) -> Iterator[tuple[str, str]]:
 
 def _print_stack(rows: list[Any]) -> None:
     """Print the table at its own width: a terminal folds a long line, and an address is of use as a whole alone."""
-    console.print(_stack_table(rows), width=max(console.width, 110), crop=False)
+    Console(width=max(console.width, 110)).print(_stack_table(rows))
 
 
 def _stack_table(rows: list[Any]) -> Table:

@@ -1,6 +1,7 @@
 """Releases, rollouts, and what robots report."""
 
 import math
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -136,11 +137,11 @@ class RolloutPlan(Frozen):
     """In the order in which they are reached; the first is the canary."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
 
-    def reach(self, phase: int) -> tuple[RobotId, ...]:
-        """The robots that are reached by the end of that phase."""
-        step = self.phases[phase]
-        count = step.robots if step.robots is not None else math.ceil(round((step.share or 0) * len(self.robots), 9))
-        return self.robots[:count]
+    def reach(self, phase: int, without: Collection[RobotId] = ()) -> tuple[RobotId, ...]:
+        """The robots that are reached by the end of that phase, those in `without` passed over."""
+        step, robots = self.phases[phase], tuple(robot for robot in self.robots if robot not in without)
+        count = step.robots if step.robots is not None else math.ceil(round((step.share or 0) * len(robots), 9))
+        return robots[:count]
 
     @model_validator(mode="after")
     def _can_work(self) -> "RolloutPlan":

@@ -162,12 +162,14 @@ def advance_with(
     now, faults = now or datetime.now(UTC), Faults()
     with faults.kept():
         repository.refresh()
-    trusted = {entry.robot: entry for entry in fleet(store)}
+    enrolled = fleet(store, with_revoked=True)
+    trusted = {entry.robot: entry for entry in enrolled if not entry.revoked}
+    revoked = frozenset(entry.robot for entry in enrolled if entry.revoked)
     watched = _watched(store, repository, faults)
     about = {robot: (state.seqs.get(robot, 1), state.plan.deployment) for state in watched for robot in state.assigned}
     accepted = {robot: number for state in watched for robot, number in state.accepted.items()}
     heard = hear(store, trusted.values(), about=about, accepted=accepted)
-    taken = [(state, step(state, heard.latest, now, heard.doubts)) for state in watched]
+    taken = [(state, step(state, heard.latest, now, heard.doubts, revoked)) for state in watched]
     taken = [(state, found) for state, found in taken if state.status != "superseded" or found.state.status == "halted"]
     taken.sort(key=lambda item: item[1].state.status != "halted")
     for _, found in taken:

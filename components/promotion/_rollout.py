@@ -6,7 +6,7 @@ robot reports afterwards; what a robot reports and cannot be read pauses.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -132,6 +132,7 @@ def step(
     reports: Mapping[str, RobotReport],
     now: datetime,
     doubts: Mapping[str, str] = _NO_DOUBTS,
+    revoked: Collection[str] = (),
 ) -> Step:
     """The next step of a rollout. One that is paused or superseded can only halt; one that is over stays as it is.
 
@@ -140,6 +141,8 @@ def step(
         reports: of each robot the verified report that decides; robots that said nothing are missing.
         now: the platform's clock.
         doubts: robots of which something cannot be read, and why.
+        revoked: robots that no longer belong to the fleet. Nobody waits for them, and the next in the plan takes the
+            place of each; what failed on one has failed.
     """
     running = state.status == "running"
     if not running and state.status not in {"paused", "superseded"}:
@@ -150,6 +153,7 @@ def step(
     standings: dict[str, Standing] = {
         robot: "failed" if robot in state.failed else standing(state, robot, reports.get(robot), phase, late=late)
         for robot in state.assigned
+        if robot not in revoked or robot in state.failed
     }
     committed = tuple(robot for robot, found in standings.items() if found == "committed")
     failed = tuple(robot for robot, found in standings.items() if found == "failed")
@@ -160,7 +164,7 @@ def step(
         return Step(state)
     if doubtful := [f"{robot}: {doubts[robot]}" for robot in state.assigned if robot in doubts and robot not in failed]:
         return Step(_with(state, "paused", f"Inconclusive, {phase.name}: {'; '.join(doubtful)}"))
-    return _proceed(state, standings, reports, now, late=late)
+    return _proceed(state, standings, reports, now, revoked, late=late)
 
 
 def _proceed(
@@ -168,36 +172,45 @@ def _proceed(
     standings: Mapping[str, Standing],
     reports: Mapping[str, RobotReport],
     now: datetime,
+    revoked: Collection[str],
     *,
     late: bool,
 ) -> Step:
     """Assign what the phase has yet to reach, or wait, or settle the phase."""
-    phase, reach = state.plan.phases[state.phase], state.plan.reach(state.phase)
+    phase, reach = state.plan.phases[state.phase], state.plan.reach(state.phase, revoked)
     missing = tuple(robot for robot in reach if robot not in state.assigned)
-    if missing:
+    if missing:  # who takes a revoked robot's place has the phase's whole time
+        state = state.model_copy(update={"phase_started_at": now})
         return Step(_with(state, "running", f"{phase.name}: assigned to {', '.join(missing)}"), assign=missing)
-    if any(found in {"offline", "working"} for found in standings.values()) and not late:
+    if any(standings[robot] in {"offline", "working"} for robot in reach) and not late:
         waiting = [robot for robot in reach if standings[robot] in {"offline", "working"}]
         return Step(_with(state, "running", f"{phase.name}: waits for {', '.join(waiting)}"))
-    return _settle(state, standings, reports, now)
+    return _settle(state, standings, reports, now, revoked)
 
 
 def _settle(
-    state: RolloutState, standings: Mapping[str, Standing], reports: Mapping[str, RobotReport], now: datetime
+    state: RolloutState,
+    standings: Mapping[str, Standing],
+    reports: Mapping[str, RobotReport],
+    now: datetime,
+    revoked: Collection[str],
 ) -> Step:
     """A phase in which nobody is waited for any more: Inconclusive, the next phase, or the end."""
     plan = state.plan
-    phase, reach = plan.phases[state.phase], plan.reach(state.phase)
+    phase, reach = plan.phases[state.phase], plan.reach(state.phase, revoked)
+    if not reach:
+        return Step(_with(state, "paused", f"Inconclusive, {phase.name}: every robot of the plan was revoked"))
     doubtful = [robot for robot in reach if standings[robot] == "inconclusive"]
     pending = [robot for robot in reach if standings[robot] == "offline"]
-    before = plan.reach(state.phase - 1) if state.phase else ()
-    heard = any(standings[robot] in {"committed", "failed"} for robot in reach if robot not in before)
+    before = plan.reach(state.phase - 1, revoked) if state.phase else ()
+    new = [robot for robot in reach if robot not in before]
+    heard = not new or any(standings[robot] in {"committed", "failed"} for robot in new)
     if doubtful or not heard:
         told = f"no figures from {', '.join(doubtful)}" if doubtful else f"nothing was heard of {', '.join(pending)}"
         return Step(_with(state, "paused", f"Inconclusive, {phase.name}: {told}"))
     if state.phase + 1 < len(plan.phases):
         following = state.model_copy(update={"phase": state.phase + 1, "phase_started_at": now})
-        return step(following, reports, now)
+        return step(following, reports, now, revoked=revoked)
     told = f"; pending: {', '.join(pending)}" if pending else ""
     return Step(_with(state, "completed", f"{len(state.committed)} of {len(plan.robots)} robots committed{told}"))
 

@@ -243,11 +243,57 @@ def test_robot_that_is_not_enrolled_gets_no_rollout(world: World) -> None:
         start_rollout(world.store, plan_rollout("d", ("r1", 1), ("robot-9",), previous=None))
 
 
+@pytest.mark.parametrize("robots", [2, 3, 40])
+def test_next_robot_takes_the_place_of_a_revoked_canary_that_is_silent(robots: int) -> None:
+    rollout = plan(robots)
+    state = run(begin(rollout, NOW), {})
+    assert state.assigned == ("robot-0",)
+    taken = step(state, {}, LATER, revoked={"robot-0"})
+    assert taken.assign == ("robot-1",)
+    assert taken.state.phase_started_at == LATER
+    state = taken.state.model_copy(update={"assigned": ("robot-0", "robot-1"), "seqs": {"robot-1": 1}})
+    assert step(state, {}, LATER, revoked={"robot-0"}).state.reason == "canary: waits for robot-1"
+    reports = good(rollout.robots[1:])
+    while (taken := step(state, reports, LATER, revoked={"robot-0"})).assign:
+        assert "robot-0" not in taken.assign
+        seqs = taken.state.seqs | dict.fromkeys(taken.assign, 1)
+        state = taken.state.model_copy(update={"assigned": (*taken.state.assigned, *taken.assign), "seqs": seqs})
+    assert (taken.state.status, len(taken.state.committed)) == ("completed", robots - 1)
+
+
+def test_failure_of_a_robot_that_is_revoked_afterwards_has_happened() -> None:
+    state = run(begin(plan(), NOW), {}).model_copy(update={"failed": ("robot-0",)})
+    assert step(state, {}, NOW, revoked={"robot-0"}).state.status == "halted"
+
+
+def test_plan_whose_robots_were_all_revoked_pauses() -> None:
+    rollout = plan(2)
+    taken = step(run(begin(rollout, NOW), {}), {}, NOW, revoked=set(rollout.robots))
+    assert (taken.state.status, taken.assign) == ("paused", ())
+    assert "every robot of the plan was revoked" in taken.state.reason
+
+
+def test_rollout_goes_on_once_its_silent_canary_is_revoked(world: World) -> None:
+    release = world.release("r2", tag="two")
+    start_rollout(
+        world.store, plan_rollout("d", ("r2", release.number), ("robot-1", "robot-2", "robot-3"), previous=None)
+    )
+    assert advance_with(world.store, world.repository)[0].assigned == ("robot-1",)
+    revoke_robot(world.store, "robot-1")
+    state = advance_with(world.store, world.repository)[0]
+    assert (state.status, state.assigned) == ("running", ("robot-1", "robot-2"))
+    for _ in range(4):
+        for robot in ("robot-2", "robot-3"):
+            world.tick(robot)
+        state = (advance_with(world.store, world.repository) or [state])[0]
+    assert (state.status, state.committed) == ("completed", ("robot-2", "robot-3"))
+
+
 def test_revoked_robot_is_assigned_nothing(world: World) -> None:
     open_rollout(world, tag="one")
     revoke_robot(world.store, "robot-1")
     (state,) = advance_with(world.store, world.repository)
-    assert state.assigned == ()
+    assert state.assigned == ("robot-2",)
     assert world.repository.assignment("robot-1") is None
     with pytest.raises(PromotionError, match="was revoked"):
         enrol_robot(world.store, world.repository, "robot-1", world.home("robot-1"))

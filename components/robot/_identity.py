@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from components.contracts import RobotReport, SignedReport
 from components.contracts.errors import ConfigurationError
 
-from ._slots import write_durably
+from ._slots import make_private, write_durably
 
 KEY_FILE = "robot_key.pem"
 
@@ -28,7 +28,7 @@ class RobotIdentity:
     def __init__(self, home: Path) -> None:
         path = home / KEY_FILE
         if not path.exists():
-            home.mkdir(parents=True, exist_ok=True)
+            make_private(home)
             pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             write_durably(path, pem, mode=0o600)
         if path.stat().st_mode & 0o077:

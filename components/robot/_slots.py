@@ -176,6 +176,12 @@ def _free_name(path: Path) -> Path:
     )
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder and its missing parents, for their owner alone; what is there stays as it is."""
+    for missing in (path for path in (*reversed(folder.parents), folder) if not path.exists()):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Whole and on disk, or not there at all."""
     part = path.with_name(f"{path.name}.part")

@@ -14,7 +14,7 @@ from components.contracts import EpisodeName, Frozen, RobotId
 from components.contracts.errors import ConfigurationError, EpisodeError, SpoolFullError
 from components.episodes import JOURNAL_SUFFIX, EpisodeAttributes, EpisodeWriter, recover
 
-from ._slots import fsync_folder
+from ._slots import fsync_folder, make_private
 from ._upload_journal import FILE as JOURNAL_FILE
 from ._upload_journal import Alarm, UploadJournal
 
@@ -61,7 +61,7 @@ class Spool:
         self.folder = folder
         self.capacity_bytes = capacity_bytes
         self._quarantine = folder / "quarantine"
-        self._quarantine.mkdir(parents=True, exist_ok=True)
+        make_private(self._quarantine)
         self.journal = UploadJournal(folder)
 
     @property

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing import forkserver
@@ -45,6 +45,7 @@ from components.episodes import (
 from components.ingest import records, register_robot
 from components.storage import BUCKETS, OverlayStore, S3Store, connect, fetch, sha256_of_file
 from infra import _processes
+from infra._prefect import client_environment
 from infra.local import Running, some_parts
 from tests.faults.fleet_world import World
 from tests.keys import public_key
@@ -118,8 +119,8 @@ def _on_request(hook: Callable[[str], None]) -> None:
 class FlowWorld:
     """One platform in `root`. The store can be taken down and comes back on the same port."""
 
-    def __init__(self, root: Path, api: str) -> None:
-        self._root, self.api = root, api
+    def __init__(self, root: Path, prefect: dict[str, str]) -> None:
+        self._root, self.prefect = root, prefect
         self._running = ExitStack()
         self._server: Running | None = None
         self.start_store()
@@ -166,7 +167,8 @@ class FlowWorld:
             "DROVER_S3_KEY": str(settings.s3_key),
             "DROVER_S3_SECRET": settings.s3_secret.get_secret_value(),
         }
-        process = multiprocessing.get_context("forkserver").Process(target=_begin, args=(env, self.api, work, fault))
+        arguments = (env | self.prefect, work, fault)
+        process = multiprocessing.get_context("forkserver").Process(target=_begin, args=arguments)
         process.start()
         return process
 
@@ -275,7 +277,7 @@ def flow_world(root: Path) -> Iterator[FlowWorld]:
     """The platform while it is open. What flows import is loaded once, in the process that theirs are forked from."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOADED))
     with some_parts(Settings(home=root / "prefect"), "prefect") as server:
-        world = FlowWorld(root, str(server.settings.prefect_api_url))
+        world = FlowWorld(root, client_environment(server.settings))
         try:
             yield world
         finally:
@@ -283,15 +285,22 @@ def flow_world(root: Path) -> Iterator[FlowWorld]:
             forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
-def _begin(env: dict[str, str], api: str, work: Callable[[], object], fault: Fault | None) -> None:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
+def _begin(env: dict[str, str], work: Callable[[], object], fault: Fault | None) -> None:
     os.setsid()  # whatever it starts can be told by its session
     os.environ |= env
-    with temporary_settings({PREFECT_API_URL: api}):
+    with as_prefects_client(env):
         if fault:
             fault.install()
         work()
+
+
+def as_prefects_client(env: dict[str, str]) -> AbstractContextManager[object]:
+    """Prefect's settings with its address and credential of `env`: those of the environment are read at its import."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    return temporary_settings(
+        {PREFECT_API_URL: env["PREFECT_API_URL"], PREFECT_API_AUTH_STRING: env["PREFECT_API_AUTH_STRING"]}
+    )
 
 
 def _of_session(session: int | None) -> list[str]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from components import ingest
 from components.contracts import (
@@ -22,7 +21,7 @@ from components.contracts import (
 )
 from components.policies import recipes
 from components.promotion import open_repository, rollouts
-from tests.faults.flow_world import ROBOTS, FlowWorld, KillBefore, flow_world
+from tests.faults.flow_world import ROBOTS, FlowWorld, KillBefore, as_prefects_client, flow_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
@@ -107,7 +106,7 @@ def summary(world: FlowWorld) -> RunSummary:
 
 def free_place(world: FlowWorld) -> None:
     """Of a killed run, which Prefect would free a minute later."""
-    with temporary_settings({PREFECT_API_URL: world.api}), get_client(sync_client=True) as client:
+    with as_prefects_client(world.prefect), get_client(sync_client=True) as client:
         client.delete_global_concurrency_limit_by_name("ingest-episodes")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from components.contracts import Settings
 from components.ingest import invite_robot
 from components.promotion import fleet, hear, open_repository
+from components.robot import RobotIdentity, Spool
 from components.storage import FolderStore, connect, prepare
 from infra.local import store_alone
 from tests.faults.fleet_world import World
@@ -92,3 +93,11 @@ def test_a_status_with_an_alarm_ends_with_1_and_a_wrong_name_is_told(tmp_path: P
 
     assert (alarmed.returncode, "ALARM gateway" in alarmed.stdout) == (1, True)
     assert (unknown.returncode, "is that its name?" in unknown.stderr) == (1, True)
+
+
+def test_robots_folders_are_for_their_owner_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home" / "robots" / "robot-7"
+    Spool(home)
+    RobotIdentity(home / "agent")
+    made = [tmp_path / "home", home, home / "quarantine", home / "agent"]
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o700}

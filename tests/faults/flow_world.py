@@ -110,8 +110,10 @@ def _on_request(hook: Callable[[str], None]) -> None:
     """Python's own audit event of an HTTP request that is about to be sent."""
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "http.client.send" and isinstance(arguments[1], bytes) and b" HTTP/1.1\r\n" in arguments[1]:
-            hook(arguments[1].partition(b"\r\n")[0].decode())
+        if event == "http.client.send" and isinstance(arguments[1], bytes | memoryview):
+            first, ended, _ = bytes(memoryview(arguments[1])[:8192]).partition(b"\r\n")
+            if ended and first.endswith(b" HTTP/1.1"):
+                hook(first.decode())
 
     sys.addaudithook(audit)
 

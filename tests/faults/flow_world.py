@@ -43,7 +43,7 @@ from components.episodes import (
     read_episode,
 )
 from components.ingest import records, register_robot
-from components.storage import BUCKETS, OverlayStore, S3Store, connect, fetch, sha256_of_file
+from components.storage import BUCKETS, OverlayStore, S3Store, connect, fetch, keep_page, sha256_of_file
 from infra import _processes
 from infra._prefect import client_environment
 from infra.local import Running, some_parts
@@ -243,6 +243,7 @@ class FlowWorld:
         trained = [remember(stage, members, version, plan) for stage in ("train", "tune")]
         remember("ensemble", ensemble, version, trained)
         remember("evaluate", report, version, trained, ensemble, None, plan)
+        keep_page(self.store, report.page_key, b"<p>evaluated")
         remember("package", package, version, ensemble, report)
 
     def expect_nothing_half_written(self) -> None:

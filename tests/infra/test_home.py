@@ -212,6 +212,7 @@ def test_every_part_is_given_the_secrets_that_it_uses_and_no_others(home: Path, 
         "store": set(),  # reads a file of mode 600
         "prefect": {"prefect", "at-prefect"},
         "worker": {"prefect"},
+        "ray-page": set(),
         "gateway": {"at-prefect", "s3-gateway"},
         "pages": {"pages", "s3-pages"},
         "serving": {"serving"},

@@ -115,6 +115,8 @@ TRIES: dict[tuple[str, str], Callable[[str], None]] = {
     ("ray", "dashboard_agent"): _is_known,
     ("ray", "runtime_env_agent"): _is_known,
     ("ray", "python"): _is_known,
+    ("ray", "ray::DashboardAgent"): _is_known,
+    ("ray", "ray::RuntimeEnvAgent"): _is_known,
 }
 """By part, and by the port's name or, where it has none, by the program that listens."""
 

@@ -20,7 +20,7 @@ from components.storage import connect, keep_page
 from infra import _processes, local
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-PARTS = ["supervisor", "store", "prefect", "ray", "pages", "gateway", "worker", "serving"]
+PARTS = ["supervisor", "store", "prefect", "ray", "ray-page", "pages", "gateway", "worker", "serving"]
 
 
 def _get(url: str, credential: str = "") -> str:

@@ -65,8 +65,8 @@ def test_stack_lives_its_life(home: Path) -> None:
 
     # it is up, and everything answers where it says
     assert [row.name for row in first] == PARTS
-    assert [row.state for row in first] == ["running"] * 7 + ["waiting"]
-    assert {row.name: row.note for row in first if row.note}.keys() == {"ray", "serving"}
+    assert [row.state for row in first] == ["running"] * 8 + ["waiting"]
+    assert {row.name: row.note for row in first if row.note}.keys() == {"serving"}
     assert sum(row.memory_mib for row in first) < 1500
     settings = Settings(home=home)
     assert stat.S_IMODE((home / "stack.json").stat().st_mode) == 0o600

@@ -74,7 +74,9 @@ def test_a_shift_changes_fields_of_its_own_family_alone(shift: Shift) -> None:
     assert [name for name, differs in others.items() if differs] == ([shift.family] if shift.family in others else [])
 
 
-@pytest.mark.parametrize("shift", [*_of("light"), *_of("textures"), *_of("box colours"), *_of("camera")], ids=str)
+@pytest.mark.parametrize(
+    "shift", [*_of("light"), *_of("textures"), *_of("box colours"), *_of("camera")], ids=lambda shift: shift.name
+)
 def test_what_changes_the_look_is_seen(shift: Shift) -> None:
     frame = FrameSpec()
     for room in ROOMS[:4]:

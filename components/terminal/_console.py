@@ -24,6 +24,7 @@ class Console(rich.console.Console):
 
     def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> None:
         super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
+        self._width = width  # asked for at each print: Rich keeps the COLUMNS of the moment in which a console is made
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Rich turns every string into a `Text` here."""

@@ -3,6 +3,7 @@
 import io
 import re
 
+import pytest
 from rich.color import ColorSystem
 from rich.padding import Padding
 from rich.progress import Progress
@@ -39,6 +40,14 @@ def test_a_text_made_elsewhere_is_shown_without_control_characters() -> None:
 def test_a_long_message_stays_one_line_on_a_narrow_console() -> None:
     message = "said " + " " * 40 + "error: all is well"
     assert printed(message, width=20) == f"{message}\n"
+
+
+def test_width_is_that_of_the_moment_of_printing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    console = Console(file=io.StringIO())
+    assert console.width == 200
+    monkeypatch.setenv("COLUMNS", "90")
+    assert console.width == 90
 
 
 def test_progress_shows_what_is_done_as_text() -> None:

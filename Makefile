@@ -6,7 +6,7 @@ export DO_NOT_TRACK := 1
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all check bench up down
+.PHONY: help setup demo test test-slow test-all check bench up down
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -24,11 +24,19 @@ setup: .venv/ready  ## .venv with the pinned packages
 demo: setup  ## the whole loop: robots, episodes, policies, evidence, release, fleet
 	$(BIN)/drover demo
 
-test: setup  ## all tests but the slow ones, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term -m "not slow"
+# Test files run side by side, each in one process. `make test WORKERS=0`: one after another, in this one.
+WORKERS ?= auto
+SLOW_WORKERS ?= 2
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --cov --cov-report=term
 
-test-all: setup  ## all tests, the slow ones too
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: setup  ## all tests but the slow ones, with coverage
+	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) -m "not slow"
+
+test-slow: setup  ## the slow ones: whole stacks, the demo, storms, sweeps
+	$(PYTEST) --cov-append -n $(SLOW_WORKERS) $(SIDE_BY_SIDE) -m slow
+
+test-all: test test-slow  ## all tests
 
 check: setup  ## lint, types, import rules
 	$(BIN)/ruff check .

@@ -8,10 +8,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
+from tenacity import Retrying, retry_if_exception_message, stop_after_attempt
 
 from components.contracts import Settings
 
 _OBJECT_STORE_BYTES = 256 * 2**20
+_STARTS = 4
 
 
 @contextmanager
@@ -35,6 +37,13 @@ def cluster(settings: Settings, *, cpus: int) -> Iterator[None]:
                 "include_dashboard": False,
                 "_temp_dir": folder,
             }
-        ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
+        # Ray gives its node 30 s and no option gives it more: on a busy machine the next try finds everything loaded
+        patiently = Retrying(
+            retry=retry_if_exception_message(match="(?s).*timed out during startup.*"),
+            stop=stop_after_attempt(_STARTS),
+            before_sleep=lambda _: ray.shutdown(),
+            reraise=True,
+        )
+        patiently(ray.init, log_to_driver=False, logging_level=logging.WARNING, **options)
         stack.callback(ray.shutdown)
         yield

@@ -24,6 +24,8 @@ from components.episodes import (
 from components.simulation import Demonstration, PlannedEpisode, plan_fleet
 from components.storage import FolderStore
 
+pytestmark = pytest.mark.long
+
 Change = Callable[[Episode], Episode]
 SOUND = 10
 

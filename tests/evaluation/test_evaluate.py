@@ -37,6 +37,8 @@ from components.policies import build_module, recipes, save_weights
 from components.simulation import SHIFTS
 from components.storage import FolderStore, fetch
 
+pytestmark = pytest.mark.long
+
 FRAMES = 6
 LINEAGE = Lineage(code_revision="c0ffee", python="3.11.9", packages={}, machine="Linux x86_64, 2 CPUs")
 

@@ -26,6 +26,8 @@ from components.simulation import SHIFTS
 from tests.evaluation.sample_report import full_material, full_outcomes, full_report
 from tests.terminal.hostile import HOSTILE, SHOWN
 
+pytestmark = pytest.mark.long
+
 
 class _Page(html.parser.HTMLParser):
     """Tags, attributes and text of a page."""

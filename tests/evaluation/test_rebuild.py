@@ -17,6 +17,8 @@ from components.policies import predict, recipes
 from components.storage import FolderStore, OverlayStore
 from tests.evaluation.test_evaluate import _record, _untrained
 
+pytestmark = pytest.mark.long
+
 SHORT = TrialPlan(margin=0.49, shift_rooms=0)
 
 

@@ -18,6 +18,8 @@ from components.evaluation._metrics import measure_mae
 from components.evaluation._pairs import paired_difference
 from components.simulation import MAX_PRESSES, PRESSES, Body, Expert, sample_scenario, trial_rooms
 
+pytestmark = pytest.mark.long
+
 SEEDS, ROOMS, TEST_EPISODES = 40, 40, 16
 CHANCE = 1e-3
 UNSTEADY = 0.4

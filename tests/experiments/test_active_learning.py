@@ -10,6 +10,8 @@ from components.contracts import FrameSpec
 from tests.experiments import active_learning
 from tests.experiments.active_learning import ARMS, SETTINGS, Result, Size
 
+pytestmark = pytest.mark.long
+
 TINY = Size(repetitions=2, validation=1, held_out=2, epochs=1, frame=FrameSpec(width=16, height=9))
 FEW = [replace(setting, begin=2, pool=4, chosen=2) for setting in SETTINGS[:2]]
 

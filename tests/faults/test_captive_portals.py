@@ -16,6 +16,8 @@ from tests.faults.fleet_world import World
 from tests.faults.portals import PORTALS, portal
 from tests.keys import public_key
 
+pytestmark = pytest.mark.long
+
 PART = UploadedPart(number=1, etag="0" * 32, size=5)
 CALLS: dict[str, Callable[[S3Store, Path], object]] = {
     "stat": lambda store, _: store.stat("releases", "key"),

@@ -25,7 +25,7 @@ from components.policies import recipes
 from components.promotion import open_repository, rollouts
 from tests.faults.flow_world import ROBOTS, FlowWorld, KillBefore, as_prefects_client, flow_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 KILLED = -signal.SIGKILL
 STAGES = ("dataset", "train", "tune", "ensemble", "evaluate", "package")

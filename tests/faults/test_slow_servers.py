@@ -15,6 +15,8 @@ from tests.faults.portals import S3_LIKE, dribbling, portal
 from tests.faults.tls import make_certificate, over_tls
 from tests.keys import public_key
 
+pytestmark = pytest.mark.long
+
 PACE = Pace(connect_s=2.0, answer_s=1.0, least_bytes_s=4096, window_s=0.5, call_s=1.5)
 S3_HEAD = b"HTTP/1.1 200 OK\r\n" + b"".join(
     f"{name}: {value}\r\n".encode() for name, value in {**S3_LIKE, "Content-Type": "application/xml"}.items()

@@ -21,7 +21,7 @@ from infra import _processes
 from infra.local import Running
 from tests.stores import SERVERS, running
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.long, pytest.mark.s3]
 
 MIB = 2**20
 KILLS = 3

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import uvicorn
 
 from components.contracts import ObjectRef, Receipt, Settings
+from components.contracts.errors import ObjectNotFoundError
 from components.ingest import GatewayLimits, ReceiptKey, UploadLimits, gateway_app, invite_robot, publish_receipt_key
 from components.robot import Gateway, Spool, Uploader, UploadRules, enrol, open_gateway
 from components.storage import S3Store, connect, sha256_of_file
@@ -95,6 +96,14 @@ class UploadWorld:
     def open_uploads(self, key: str) -> int:
         return len(self.store.open_uploads("inbox", key))
 
+    def parts_held(self, robot: str, path: Path) -> int:
+        """Parts of its open uploads that the store has; none of one that is completed just now."""
+        key, held = inbox_key(robot, path), 0
+        for upload in self.store.open_uploads("inbox", key):
+            with suppress(ObjectNotFoundError):
+                held += len(self.store.list_parts("inbox", key, upload))
+        return held
+
     def confirm(self, of: str, path: Path, *, key: ReceiptKey | None = None, **changes: object) -> ObjectRef:
         """The platform's receipt for this file, as ingest writes it."""
         facts = {
@@ -103,6 +112,10 @@ class UploadWorld:
         }  # fmt: skip
         signed = (key or self.key).sign(Receipt.model_validate(facts | changes))
         return self.store.put("receipts", f"{of}/{facts['sha256']}.json", signed.canonical_json())
+
+
+def inbox_key(robot: str, path: Path) -> str:
+    return f"{robot}/{sha256_of_file(path)}/{path.stem}.h5"
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:

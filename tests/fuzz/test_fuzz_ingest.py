@@ -22,6 +22,8 @@ from components.ingest import Limits
 from components.ingest._process import ParsingProcess, StoppedError
 from tests.fuzz.mutations import FRAMES, NAMES, SHAPE, case
 
+pytestmark = pytest.mark.long
+
 KEPT = Path("build/fuzz")
 RULES = {
     "unreadable", "schema", "wrong-type", "wrong-shape", "soft-link", "external-link", "external-storage",

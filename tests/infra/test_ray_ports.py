@@ -28,8 +28,9 @@ ROLES = ("gcs_server", "dashboard.py", "raylet", "ray::DashboardAgent", "ray::Ru
 PORTS = {"gcs_server": 1, "dashboard.py": 1, "raylet": 2, "ray::DashboardAgent": 2, "ray::RuntimeEnvAgent": 1}
 """Of each process; every worker and driver has one."""
 DRIVER = """
-import ray, sys
-ray.init(address=sys.argv[1], log_to_driver=False)
+import ray, sys, tenacity
+until_its_node_is_there = tenacity.retry(stop=tenacity.stop_after_delay(120), wait=tenacity.wait_fixed(1), reraise=True)
+until_its_node_is_there(ray.init)(address=sys.argv[1], log_to_driver=False)
 @ray.remote
 class Held:
     def answer(self):

@@ -34,6 +34,8 @@ from components.storage import S3Store, connect, prepare
 from infra.local import store_alone
 from tests.faults.upload_world import UploadWorld
 
+pytestmark = pytest.mark.long
+
 _SIZE = {"width": 160, "height": 90}
 
 

@@ -13,7 +13,7 @@ import pytest
 from components.contracts.errors import AlreadyExistsError, IntegrityError, ObjectNotFoundError, StorageError
 from components.storage import ObjectStore, S3Store, fetch_file, prepare, put_once
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.long, pytest.mark.s3]
 LARGE = 20 * 2**20 + 7
 
 

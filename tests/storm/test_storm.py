@@ -11,6 +11,8 @@ import pytest
 
 from tests.storm.storm import planned, storm
 
+pytestmark = pytest.mark.long
+
 EPISODES = int(os.environ.get("DROVER_STORM_EPISODES", "500"))
 ROBOTS = int(os.environ.get("DROVER_STORM_ROBOTS", "20"))
 KILLS = int(os.environ.get("DROVER_STORM_KILLS", str(max(10, EPISODES // 25))))

@@ -24,12 +24,13 @@ from ._keys import KEYS, key_of, mirror_actions
 from ._measure import Meter, content_digest, measure
 from ._names import DISTANCES, PATTERNS, POSITIONS, SCENARIOS, EpisodeNameParts, make_name, mirror_scenario, parse_name
 from ._writer import EpisodeWriter, recover
+from ._zlib import fast_zlib
 from .formats import import_donkey
 
 __all__ = [
     "DISTANCES", "EVENTS", "JOURNAL_SUFFIX", "KEYS", "MAX_TOKENS", "MIRROR_MASK", "PATTERNS", "POSITIONS", "SCENARIOS",
     "UNKNOWN", "WORDINGS", "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter", "Meter", "amend",
-    "content_digest", "file_attributes", "frame_hash", "has_space_padding", "hash_distance", "import_donkey",
-    "instruction_for", "key_of", "make_name", "measure", "mirror_actions", "mirror_instruction", "mirror_scenario",
-    "paraphrase", "parse_name", "perceptual_hash", "read_episode", "recover", "resize_frame", "tokenize", "words",
+    "content_digest", "fast_zlib", "file_attributes", "frame_hash", "has_space_padding", "hash_distance",
+    "import_donkey", "instruction_for", "key_of", "make_name", "measure", "mirror_actions", "mirror_instruction",
+    "mirror_scenario", "paraphrase", "parse_name", "perceptual_hash", "read_episode", "recover", "resize_frame", "tokenize", "words",
 ]  # fmt: skip

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from components.contracts.errors import EpisodeError
 
 from ._episode import Episode, EpisodeAttributes
+from ._zlib import GZIP_LEVEL
 
-GZIP_LEVEL = 4
 MAX_BYTES = 2 * 2**30
 """Decoded frames of one episode."""
 

@@ -1,7 +1,6 @@
 """Recording an episode, frame by frame, so that a kill at any moment loses the frame in hand and no other."""
 
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from components.contracts.errors import EpisodeError
 
 from ._episode import EVENTS, EpisodeAttributes
-from ._hdf5 import GZIP_LEVEL, sync_folder, write_file
+from ._hdf5 import sync_folder, write_file
 from ._journal import SUFFIX, JournalFile, JournalHeader, frame_block, has_hole, locked, read_frames, read_header
+from ._zlib import pack
 
 
 class EpisodeWriter:
@@ -90,9 +90,9 @@ class EpisodeWriter:
         self.frames += 1
 
     def _compressed(self, image: NDArray[np.uint8]) -> bytes:
-        """A robot that stands still sees what it saw: to compare costs a hundredth of compressing again."""
+        """A robot that stands still sees what it saw: to compare costs a fraction of packing it again."""
         if self._last is None or not np.array_equal(image, self._last[0]):
-            packed = zlib.compress(np.ascontiguousarray(image[..., ::-1]).data, GZIP_LEVEL)
+            packed = pack(np.ascontiguousarray(image[..., ::-1]).data)
             self._last = (image.copy(), packed)
         return self._last[1]
 

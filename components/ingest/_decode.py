@@ -2,20 +2,16 @@
 
 import math
 from collections.abc import Iterator
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
 
 import h5py
 import numpy as np
 from h5py import h5d, h5z
 from numpy.typing import NDArray
 
+from components.episodes import fast_zlib
+
 from ._limits import Limits
 from ._structure import RefusedError
-
-# isal is twice as fast as zlib and checks the same checksums; there is none for some machines.
-_zlib: Any = import_module("isal.isal_zlib" if find_spec("isal") else "zlib")
 
 
 def frames(images: h5py.Dataset, limits: Limits) -> Iterator[NDArray[np.uint8]]:
@@ -51,11 +47,11 @@ def _inflated(dataset: h5d.DatasetID, offset: tuple[int, ...], size: int) -> byt
     if skipped:
         data, rest = bytes(stored), b""
     else:
-        packed = _zlib.decompressobj()
+        packed = fast_zlib.decompressobj()
         try:
             data = packed.decompress(stored, size)
             rest = b"" if packed.eof else packed.decompress(packed.unconsumed_tail, 1)
-        except _zlib.error as error:
+        except fast_zlib.error as error:
             raise RefusedError("unreadable", expected, f"what does not inflate: {error}") from None
         if not (packed.eof or rest):
             raise RefusedError("unreadable", expected, "a part of it")

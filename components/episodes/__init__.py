@@ -32,5 +32,6 @@ __all__ = [
     "UNKNOWN", "WORDINGS", "Episode", "EpisodeAttributes", "EpisodeNameParts", "EpisodeWriter", "Meter", "amend",
     "content_digest", "fast_zlib", "file_attributes", "frame_hash", "has_space_padding", "hash_distance",
     "import_donkey", "instruction_for", "key_of", "make_name", "measure", "mirror_actions", "mirror_instruction",
-    "mirror_scenario", "paraphrase", "parse_name", "perceptual_hash", "read_episode", "recover", "resize_frame", "tokenize", "words",
+    "mirror_scenario", "paraphrase", "parse_name", "perceptual_hash", "read_episode", "recover", "resize_frame",
+    "tokenize", "words",
 ]  # fmt: skip

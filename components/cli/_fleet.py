@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from components.contracts import Settings
+from components.contracts import UNKNOWN_HARDWARE, Settings
 from components.terminal import echo, styled
 
 from ._console import console
@@ -44,17 +44,26 @@ def robot_revoke(robot: Annotated[str, typer.Argument(help="Its id.")]) -> None:
 
 @app.command("list")
 def robot_list() -> None:
-    """Every robot that was ever enrolled."""
+    """Every robot and source of episodes that was ever enrolled."""
     from components import ingest, storage
 
     settings, unnamed = Settings(), set()
     table = Table("robot", "state", "hardware", "enrolled (UTC)", "key", box=None, header_style="dim")
-    for entry in ingest.fleet(storage.connect(settings), with_revoked=True):
+    entries, damaged = ingest.read_fleet(storage.connect(settings))
+    for entry in entries:
         state = styled(("revoked", "red") if entry.revoked else ("enrolled", "green"))
+        known = entry.hardware != UNKNOWN_HARDWARE
+        hardware = entry.hardware if known else "none: uploads only"
         table.add_row(
-            entry.robot, state, entry.hardware, f"{entry.enrolled_at:%Y-%m-%d %H:%M}", entry.public_key[:16] + "..."
+            entry.robot, state, hardware, f"{entry.enrolled_at:%Y-%m-%d %H:%M}", entry.public_key[:16] + "..."
         )
-        unnamed |= {entry.hardware} - set(settings.release_hardware)
+        if entry.takes_releases and entry.hardware not in settings.release_hardware:
+            unnamed.add(entry.hardware)
+    for robot in damaged:
+        table.add_row(robot, styled(("damaged", "red")), "", "", "")
     console.print(table)
     if unnamed:
         console.print(f"No release is for {', '.join(sorted(unnamed))}: DROVER_RELEASE_HARDWARE does not name it.")
+    for robot, why in damaged.items():
+        console.print(f"{robot} counts for nothing, its entry cannot be read: {why}")
+        console.print(f"  drover robot invite {robot} --replace lets it in with a new key; revoke shuts it out")

@@ -4,7 +4,7 @@ import signal
 import threading
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.table import Table
@@ -33,7 +33,7 @@ def robot_simulate(
     from infra.bar import bar
 
     settings = Settings()
-    enrol = partial(ingest.enrol_here, storage.connect(settings), settings)
+    enrol = partial(ingest.enrol_here, storage.connect(settings), settings, hardware="simulated")
     with bar("robots record") as show:
         done: set[str] = set()
 
@@ -76,17 +76,21 @@ def robot_upload(
     folder: Annotated[
         Path | None, typer.Argument(help="A folder of episode files (*.h5); they are copied, never changed.")
     ] = None,
-    robot: Annotated[str, typer.Option(help="Whose episodes they are.")] = "robot-1",
     *,
+    robot: Annotated[str | None, typer.Option(help="Whose episodes they are; required.")] = None,
     follow: Annotated[
         bool, typer.Option(help="Pass after pass, until it is stopped: what a robot's service runs.")
     ] = False,
 ) -> None:
-    """Send what waits in a robot's spool, or a folder of files, to the inbox; run it again to collect receipts."""
+    """Send what waits in a robot's spool, or a folder of files, to the inbox; run it again to collect receipts.
+
+    On the platform's own machine a new name is let in as a source of episodes: it uploads, and takes no releases.
+    """
     from components import ingest, storage
     from components import robot as robots
 
     settings = Settings()
+    robot = robot or _no_name(settings, "--robot NAME")
     home = settings.home / "robots" / robot
     if not (home / "agent" / robots.PIN_FILE).exists():  # on the platform's machine nobody needs to be invited
         try:
@@ -103,6 +107,13 @@ def robot_upload(
     if follow:
         robots.run_uploader(uploader, stop=_until_signalled(), told=lambda done: console.print(_upload_table(done)))
     fail_if(report.failed)
+
+
+def _no_name(settings: Settings, expected: str) -> NoReturn:
+    """No robot is made up for who names none."""
+    spools = settings.home / "robots"
+    here = sorted(folder.name for folder in spools.iterdir() if folder.is_dir()) if spools.is_dir() else []
+    raise ConfigurationError(f"expected {expected}, found none; in {spools} there are: {', '.join(here) or 'none'}")
 
 
 def _until_signalled() -> threading.Event:
@@ -129,11 +140,13 @@ def _upload_table(report: "UploadReport") -> Table:
 
 
 @app.command("status")
-def robot_status(robot: Annotated[str, typer.Argument(help="Its id.")] = "robot-1") -> None:
+def robot_status(robot: Annotated[str | None, typer.Argument(help="Its id.")] = None) -> None:
     """What waits on a robot, and its alarms; ends with 1 if there is one."""
     from components import robot as robots
 
-    folder = Settings().home / "robots" / robot
+    settings = Settings()
+    robot = robot or _no_name(settings, "its id")
+    folder = settings.home / "robots" / robot
     if not folder.is_dir():
         raise ConfigurationError(f"expected the spool of {robot} at {folder}, found nothing; is that its name?")
     found = robots.Spool(folder).status()
@@ -159,11 +172,16 @@ def robot_status(robot: Annotated[str, typer.Argument(help="Its id.")] = "robot-
 @app.command("enrol")
 def robot_enrol(
     robot: Annotated[str, typer.Argument(help="Its id, e.g. robot-1.")],
-    hardware: Annotated[str, typer.Option(help="Its hardware id.")] = "simulated",
+    hardware: Annotated[
+        str, typer.Option(help="Its hardware id, as DROVER_RELEASE_HARDWARE names it; `unknown`: it takes no releases.")
+    ],
     *,
     replace: Annotated[bool, typer.Option(help="It has a new key: the old one no longer counts.")] = False,
 ) -> None:
-    """Make a robot's folder with its own key, its root of trust and its gateway, and register it with the platform."""
+    """Let a robot take releases: its folder, key, root of trust, gateway and hardware.
+
+    For a robot that is enrolled with the same key, the hardware is changed.
+    """
     from components import ingest, promotion, storage
 
     settings = Settings()

@@ -16,7 +16,7 @@ def enrol_robot(
     robot: str,
     home: Path,
     *,
-    hardware: str = "simulated",
+    hardware: str,
     replace: bool = False,
 ) -> EnrolledRobot:
     """Give a robot its key and its root of trust, and remember whose key it is. The same again is no change.
@@ -26,7 +26,7 @@ def enrol_robot(
         repository: whose root the robot is to trust.
         robot: its id.
         home: its folder, on this machine while it is enrolled.
-        hardware: its hardware id.
+        hardware: its hardware id, for which releases are signed; `UNKNOWN_HARDWARE`: it takes none.
         replace: it has a new key (a wiped home); the old one no longer counts.
 
     The gateway that takes its reports is pinned by `ingest.enrol_here` or, on the robot, by `robot.enrol`.

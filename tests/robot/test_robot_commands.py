@@ -68,7 +68,9 @@ def test_an_enrolled_robots_agent_reports_through_the_gateway_with_no_right_to_w
             here |= {"DROVER_HOME": str(settings.home)}
             driver = ("--trial-driver", "components.simulation:drive_package")
             agent = ("agent", "robot-7", "--hardware", "simulated", "--once", *driver)
-            enrolled = _drover(here | {"DROVER_GATEWAY_URL": gateway.url}, "enrol", "robot-7")
+            enrolled = _drover(
+                here | {"DROVER_GATEWAY_URL": gateway.url}, "enrol", "robot-7", "--hardware", "simulated"
+            )
             repository = open_repository(store, settings)
             package = World(tmp_path / "elsewhere").package(tag="one")
             for ref in (package.manifest, *package.files.values()):
@@ -88,7 +90,7 @@ def test_a_status_with_an_alarm_ends_with_1_and_a_wrong_name_is_told(tmp_path: P
     from components.robot import Spool
 
     Spool(tmp_path / "robots" / "robot-1").journal.alarm("gateway", "it does not answer")
-    alarmed = _drover(here, "status")
+    alarmed = _drover(here, "status", "robot-1")
     unknown = _drover(here, "status", "robot-2")
 
     assert (alarmed.returncode, "ALARM gateway" in alarmed.stdout) == (1, True)

@@ -10,12 +10,13 @@ import typer
 from rich.table import Table
 
 from components.contracts import UNKNOWN_HARDWARE, Settings
-from components.contracts.errors import ConfigurationError
+from components.contracts.errors import ConfigurationError, InvalidDocumentError, StorageError
 from components.terminal import styled
 
 from ._console import console, fail_if
 
 if TYPE_CHECKING:
+    from components.contracts import EnrolledRobot
     from components.robot import UploadReport
 
 app = typer.Typer(no_args_is_help=True, help="What a robot does: record, upload, take updates.")
@@ -208,5 +209,41 @@ def robot_agent(
 
     settings = Settings()
     home = settings.home / "robots" / robot / "agent"
+    if fault := _why_no_agent(settings, robot, home):
+        raise ConfigurationError(fault)
     state = run_agent(settings, robot, home, trial_driver=trial_driver, hardware=hardware, once=once)
     console.print(f"{robot}: {state}")
+
+
+def _registered(settings: Settings, robot: str) -> "EnrolledRobot | str | None":
+    """The registry's entry where the platform's identity is on this machine, or why there is none that counts."""
+    from components import ingest, storage
+
+    try:
+        entry = ingest.enrolled_robot(storage.connect(settings), robot)
+    except (ConfigurationError, StorageError):
+        return None  # a robot's own machine
+    except InvalidDocumentError as error:
+        return f"the registry's entry of {robot} cannot be read ({error}); see `drover robot list`"
+    if entry is None:
+        return f"{robot} is not enrolled"
+    return f"{robot} was revoked" if entry.revoked else entry
+
+
+def _why_no_agent(settings: Settings, robot: str, home: Path) -> str | None:
+    """Why this robot's agent cannot run here: what its folder lacks, and what the registry says of it."""
+    from components.robot import RobotIdentity, agent_home_fault
+
+    entry, fault = _registered(settings, robot), agent_home_fault(robot, home)
+    if isinstance(entry, str):
+        return f"{entry}. In its folder: {fault or 'nothing is missing'}"
+    if entry is None or fault:
+        enrolled = f"{robot} is enrolled with hardware {entry.hardware} since {entry.enrolled_at:%F}; " if entry else ""
+        return enrolled + fault if fault else None
+    if RobotIdentity(home).public_key != entry.public_key:
+        return (
+            f"{robot} is enrolled with another key than {home} holds, so nothing that it reports counts. Run the agent "
+            f"with the folder that it was enrolled with, or give it this key: `drover robot enrol {robot} --hardware "
+            f"{entry.hardware} --replace`"
+        )
+    return None

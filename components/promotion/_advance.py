@@ -117,8 +117,8 @@ def _fitting(store: ObjectStore, hardware: tuple[str, ...], named: tuple[str, ..
     if not fitting:
         raise PromotionError(
             f"expected at least one enrolled robot of {asked}, found none. Enrol one "
-            f"(`drover robot enrol NAME --hardware {(*hardware, 'ID')[0]}`), or name the hardware that releases are for, "
-            f"and run the flow again: what is done is skipped. Enrolled robots claim: {claimed}; "
+            f"(`drover robot enrol NAME --hardware {(*hardware, 'ID')[0]}`), or name the hardware that releases are "
+            f"for, and run the flow again: what is done is skipped. Enrolled robots claim: {claimed}; "
             f"sources that only upload: {sources}"
         )
     return named or tuple(sorted(fitting))

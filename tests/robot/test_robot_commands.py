@@ -78,10 +78,17 @@ def test_an_enrolled_robots_agent_reports_through_the_gateway_with_no_right_to_w
                 store.put(ref.bucket, ref.key, data)
             repository.assign("robot-7", repository.publish_release(package), deployment="d1")
             sent = _drover(here, *agent)
+            elsewhere = _drover(here | {"DROVER_HOME": str(tmp_path / "other")}, *agent)
+            (settings.home / "robots" / "robot-7" / "agent" / "robot_key.pem").unlink()
+            keyless = _drover(here, *agent)
             heard = hear(store, fleet(store))
 
     assert enrolled.returncode == 0, enrolled.stderr
     assert sent.returncode == 0, sent.stderr
+    assert (elsewhere.returncode, keyless.returncode) == (1, 1)
+    assert "robot-7 is enrolled with hardware simulated" in " ".join(elsewhere.stderr.split())
+    assert "found none on this machine" in " ".join(elsewhere.stderr.split())
+    assert "expected the key of robot-7" in " ".join(keyless.stderr.split())
     assert (heard.latest["robot-7"].state, heard.alarms, heard.doubts) == ("QUARANTINE", (), {})
 
 

@@ -22,7 +22,7 @@ from ._advance import (
     start_rollout,
 )
 from ._evidence import Evidence, evidence_of_report, find_evidence, read_rollout
-from ._fleet import enrol_robot
+from ._fleet import enrol_robot, show_robot
 from ._gate import decide, judge
 from ._gate_policy import notes
 from ._gate_rules import GateRules
@@ -31,6 +31,7 @@ from ._reports import Heard, hear
 from ._repository import ReleaseRepository
 from ._rollout import Step, begin, demanded_success, plan_rollout, read_plan, standing, step
 from ._rotation import rotate_keys
+from ._standing import RobotFacts, RobotSheet, explain_robot
 
 __all__ = [
     "WARNING_FILE",
@@ -39,6 +40,8 @@ __all__ = [
     "Heard",
     "KeyRing",
     "ReleaseRepository",
+    "RobotFacts",
+    "RobotSheet",
     "Step",
     "abort_rollout",
     "advance",
@@ -49,6 +52,7 @@ __all__ = [
     "enrol_robot",
     "enrolled_robot",
     "evidence_of_report",
+    "explain_robot",
     "find_evidence",
     "find_incumbent",
     "fleet",
@@ -66,6 +70,7 @@ __all__ = [
     "revoke_robot",
     "rollouts",
     "rotate_keys",
+    "show_robot",
     "standing",
     "start_rollout",
     "step",

@@ -29,6 +29,7 @@ from ._gate_rules import GateRules
 from ._keys import WARNING_FILE, KeyRing, make_demo_keys
 from ._reports import Heard, hear
 from ._repository import ReleaseRepository
+from ._rollback import RobotChange, Rollback, order_rollback, plan_rollback
 from ._rollout import Step, begin, demanded_success, plan_rollout, read_plan, standing, step
 from ._rotation import rotate_keys
 from ._standing import RobotFacts, RobotSheet, explain_robot
@@ -40,8 +41,10 @@ __all__ = [
     "Heard",
     "KeyRing",
     "ReleaseRepository",
+    "RobotChange",
     "RobotFacts",
     "RobotSheet",
+    "Rollback",
     "Step",
     "abort_rollout",
     "advance",
@@ -62,6 +65,8 @@ __all__ = [
     "make_demo_keys",
     "notes",
     "open_repository",
+    "order_rollback",
+    "plan_rollback",
     "plan_rollout",
     "read_plan",
     "read_rollout",

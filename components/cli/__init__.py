@@ -18,6 +18,7 @@ from . import (
     _export,
     _fleet,
     _gate,
+    _gc,
     _import,
     _quarantine,
     _rebuild,
@@ -47,6 +48,7 @@ app.command("coverage")(_coverage.coverage)
 app.command("suggest")(_suggest.suggest)
 app.add_typer(_rollout.app, name="rollout")
 app.add_typer(_gate.app, name="gate")
+app.command("gc")(_gc.gc)
 app.command("rebuild")(_rebuild.rebuild)
 app.command("report")(_report.report)
 app.command("compare")(_report.compare)

@@ -14,6 +14,7 @@ from . import (
     _checks,
     _collections,
     _coverage,
+    _dataset,
     _episodes,
     _export,
     _fleet,
@@ -43,6 +44,7 @@ app.add_typer(_export.app, name="export")
 app.add_typer(_quarantine.app, name="quarantine")
 _episodes.app.add_typer(_collections.app)
 app.add_typer(_episodes.app, name="episodes")
+app.add_typer(_dataset.app, name="dataset")
 app.add_typer(_checks.app, name="checks")
 app.command("coverage")(_coverage.coverage)
 app.command("suggest")(_suggest.suggest)

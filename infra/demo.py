@@ -110,7 +110,7 @@ class Stages:
 def _record(settings: Settings, store: ObjectStore, fleet: tuple[str, ...], episodes: int) -> None:
     from components import ingest, simulation
 
-    enrol = partial(ingest.enrol_here, store, settings)
+    enrol = partial(ingest.enrol_here, store, settings, hardware="simulated")
     spools = settings.home / "robots"
     for robot in fleet:  # also those that have nothing to record
         enrol(robot, spools / robot / "agent")

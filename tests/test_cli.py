@@ -24,9 +24,11 @@ def drover(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "message"),
     [
         (("up", "--store", "floppy"), "expected seaweedfs or minio"),
-        (("robot", "upload", "/nowhere"), "run `drover up`"),
+        (("robot", "upload", "/nowhere", "--robot", "car-1"), "run `drover up`"),
+        (("robot", "upload", "/nowhere"), "expected --robot NAME, found none"),
+        (("robot", "status"), "expected its id, found none"),
         (("robot", "simulate"), "run `drover up`"),
-        (("robot", "enrol", "robot-1"), "run `drover up`"),
+        (("robot", "enrol", "robot-1", "--hardware", "simulated"), "run `drover up`"),
         (("quarantine", "list"), "run `drover up`"),
         (("rollout", "list"), "run `drover up`"),
         (("episodes", "list"), "run `drover up`"),
@@ -40,7 +42,7 @@ def drover(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (("episodes", "split", "all", "--into", "a"), "expected a part and its share such as train=0.8"),
         (("episodes", "split", "all", "--into", "a=1", "--by", "robot"), "--by: expected scenario, session"),
         (("episodes", "view", "ab12", "--save", "/"), "is there already"),
-        (("import", "donkey", "/nowhere/tub"), "/nowhere/tub"),
+        (("import", "donkey", "/nowhere/tub", "--robot", "car-1"), "/nowhere/tub"),
     ],
 )
 def test_a_mistake_is_one_message(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

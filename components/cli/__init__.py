@@ -14,10 +14,12 @@ from . import (
     _checks,
     _collections,
     _coverage,
+    _dataset,
     _episodes,
     _export,
     _fleet,
     _gate,
+    _gc,
     _import,
     _quarantine,
     _rebuild,
@@ -42,11 +44,13 @@ app.add_typer(_export.app, name="export")
 app.add_typer(_quarantine.app, name="quarantine")
 _episodes.app.add_typer(_collections.app)
 app.add_typer(_episodes.app, name="episodes")
+app.add_typer(_dataset.app, name="dataset")
 app.add_typer(_checks.app, name="checks")
 app.command("coverage")(_coverage.coverage)
 app.command("suggest")(_suggest.suggest)
 app.add_typer(_rollout.app, name="rollout")
 app.add_typer(_gate.app, name="gate")
+app.command("gc")(_gc.gc)
 app.command("rebuild")(_rebuild.rebuild)
 app.command("report")(_report.report)
 app.command("compare")(_report.compare)

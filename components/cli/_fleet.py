@@ -1,13 +1,13 @@
-"""`drover robot invite|revoke|list`: who belongs to the fleet."""
+"""`drover robot invite|revoke|list|show`: who belongs to the fleet, and what it runs."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from components.contracts import Settings
-from components.terminal import echo, styled
+from components.contracts import UNKNOWN_HARDWARE, Settings
+from components.terminal import echo, echo_json, styled
 
 from ._console import console
 
@@ -44,17 +44,62 @@ def robot_revoke(robot: Annotated[str, typer.Argument(help="Its id.")]) -> None:
 
 @app.command("list")
 def robot_list() -> None:
-    """Every robot that was ever enrolled."""
+    """Every robot and source of episodes that was ever enrolled."""
     from components import ingest, storage
 
     settings, unnamed = Settings(), set()
     table = Table("robot", "state", "hardware", "enrolled (UTC)", "key", box=None, header_style="dim")
-    for entry in ingest.fleet(storage.connect(settings), with_revoked=True):
+    entries, damaged = ingest.read_fleet(storage.connect(settings))
+    for entry in entries:
         state = styled(("revoked", "red") if entry.revoked else ("enrolled", "green"))
+        known = entry.hardware != UNKNOWN_HARDWARE
+        hardware = entry.hardware if known else "none: uploads only"
         table.add_row(
-            entry.robot, state, entry.hardware, f"{entry.enrolled_at:%Y-%m-%d %H:%M}", entry.public_key[:16] + "..."
+            entry.robot, state, hardware, f"{entry.enrolled_at:%Y-%m-%d %H:%M}", entry.public_key[:16] + "..."
         )
-        unnamed |= {entry.hardware} - set(settings.release_hardware)
+        if entry.takes_releases and entry.hardware not in settings.release_hardware:
+            unnamed.add(entry.hardware)
+    for robot in damaged:
+        table.add_row(robot, styled(("damaged", "red")), "", "", "")
     console.print(table)
     if unnamed:
         console.print(f"No release is for {', '.join(sorted(unnamed))}: DROVER_RELEASE_HARDWARE does not name it.")
+    for robot, why in damaged.items():
+        console.print(f"{robot} counts for nothing, its entry cannot be read: {why}")
+        console.print(f"  drover robot invite {robot} --replace lets it in with a new key; revoke shuts it out")
+
+
+@app.command("show")
+def robot_show(
+    robot: Annotated[str, typer.Argument(help="Its id.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
+) -> None:
+    """Which release a robot runs, which it should run, and why they differ; ends with 1 if it is not enrolled."""
+    from components import promotion, storage
+
+    settings = Settings()
+    sheet = promotion.show_robot(storage.connect(settings), settings, robot)
+    if as_json:
+        echo_json(sheet.model_dump_json(indent=2))
+    else:
+        table = Table(box=None, show_header=False)
+        for name, value in (
+            ("robot", sheet.robot),
+            ("state", styled((sheet.state, "green" if sheet.state == "up-to-date" else "yellow"))),
+            ("reason", sheet.reason),
+            ("what to do", sheet.to_do or "nothing"),
+            ("runs", sheet.runs or "nothing that it reported"),
+            ("should run", sheet.should_run or "no release"),
+            ("hardware", sheet.hardware or ""),
+            ("last report", _when(sheet.reported_at)),
+            ("last upload", _when(sheet.uploaded_at)),
+        ):
+            table.add_row(name, value)
+        console.print(table)
+    if sheet.state == "not-enrolled":
+        raise typer.Exit(1)
+
+
+def _when(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC" if time else "never"

@@ -32,8 +32,9 @@ EPISODES = Path("episodes")
 @app.command("donkey")
 def import_donkey(
     tub: Annotated[Path, typer.Argument(help="A Donkey tub (version 2): a folder or a .tar.gz.")],
+    *,
+    robot: RobotOption,
     out: OutOption = EPISODES,
-    robot: RobotOption = "donkey",
     frames: Annotated[int, typer.Option(min=2, help="Frames an episode.")] = 50,
 ) -> None:
     """Turn a Donkey tub into episode files; then `drover robot upload` sends them."""

@@ -4,18 +4,19 @@ import signal
 import threading
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.table import Table
 
 from components.contracts import UNKNOWN_HARDWARE, Settings
-from components.contracts.errors import ConfigurationError
+from components.contracts.errors import ConfigurationError, InvalidDocumentError, StorageError
 from components.terminal import styled
 
 from ._console import console, fail_if
 
 if TYPE_CHECKING:
+    from components.contracts import EnrolledRobot
     from components.robot import UploadReport
 
 app = typer.Typer(no_args_is_help=True, help="What a robot does: record, upload, take updates.")
@@ -33,7 +34,7 @@ def robot_simulate(
     from infra.bar import bar
 
     settings = Settings()
-    enrol = partial(ingest.enrol_here, storage.connect(settings), settings)
+    enrol = partial(ingest.enrol_here, storage.connect(settings), settings, hardware="simulated")
     with bar("robots record") as show:
         done: set[str] = set()
 
@@ -76,17 +77,21 @@ def robot_upload(
     folder: Annotated[
         Path | None, typer.Argument(help="A folder of episode files (*.h5); they are copied, never changed.")
     ] = None,
-    robot: Annotated[str, typer.Option(help="Whose episodes they are.")] = "robot-1",
     *,
+    robot: Annotated[str | None, typer.Option(help="Whose episodes they are; required.")] = None,
     follow: Annotated[
         bool, typer.Option(help="Pass after pass, until it is stopped: what a robot's service runs.")
     ] = False,
 ) -> None:
-    """Send what waits in a robot's spool, or a folder of files, to the inbox; run it again to collect receipts."""
+    """Send what waits in a robot's spool, or a folder of files, to the inbox; run it again to collect receipts.
+
+    On the platform's own machine a new name is let in as a source of episodes: it uploads, and takes no releases.
+    """
     from components import ingest, storage
     from components import robot as robots
 
     settings = Settings()
+    robot = robot or _no_name(settings, "--robot NAME")
     home = settings.home / "robots" / robot
     if not (home / "agent" / robots.PIN_FILE).exists():  # on the platform's machine nobody needs to be invited
         try:
@@ -103,6 +108,13 @@ def robot_upload(
     if follow:
         robots.run_uploader(uploader, stop=_until_signalled(), told=lambda done: console.print(_upload_table(done)))
     fail_if(report.failed)
+
+
+def _no_name(settings: Settings, expected: str) -> NoReturn:
+    """No robot is made up for who names none."""
+    spools = settings.home / "robots"
+    here = sorted(folder.name for folder in spools.iterdir() if folder.is_dir()) if spools.is_dir() else []
+    raise ConfigurationError(f"expected {expected}, found none; in {spools} there are: {', '.join(here) or 'none'}")
 
 
 def _until_signalled() -> threading.Event:
@@ -129,11 +141,13 @@ def _upload_table(report: "UploadReport") -> Table:
 
 
 @app.command("status")
-def robot_status(robot: Annotated[str, typer.Argument(help="Its id.")] = "robot-1") -> None:
+def robot_status(robot: Annotated[str | None, typer.Argument(help="Its id.")] = None) -> None:
     """What waits on a robot, and its alarms; ends with 1 if there is one."""
     from components import robot as robots
 
-    folder = Settings().home / "robots" / robot
+    settings = Settings()
+    robot = robot or _no_name(settings, "its id")
+    folder = settings.home / "robots" / robot
     if not folder.is_dir():
         raise ConfigurationError(f"expected the spool of {robot} at {folder}, found nothing; is that its name?")
     found = robots.Spool(folder).status()
@@ -159,11 +173,16 @@ def robot_status(robot: Annotated[str, typer.Argument(help="Its id.")] = "robot-
 @app.command("enrol")
 def robot_enrol(
     robot: Annotated[str, typer.Argument(help="Its id, e.g. robot-1.")],
-    hardware: Annotated[str, typer.Option(help="Its hardware id.")] = "simulated",
+    hardware: Annotated[
+        str, typer.Option(help="Its hardware id, as DROVER_RELEASE_HARDWARE names it; `unknown`: it takes no releases.")
+    ],
     *,
     replace: Annotated[bool, typer.Option(help="It has a new key: the old one no longer counts.")] = False,
 ) -> None:
-    """Make a robot's folder with its own key, its root of trust and its gateway, and register it with the platform."""
+    """Let a robot take releases: its folder, key, root of trust, gateway and hardware.
+
+    For a robot that is enrolled with the same key, the hardware is changed.
+    """
     from components import ingest, promotion, storage
 
     settings = Settings()
@@ -190,5 +209,41 @@ def robot_agent(
 
     settings = Settings()
     home = settings.home / "robots" / robot / "agent"
+    if fault := _why_no_agent(settings, robot, home):
+        raise ConfigurationError(fault)
     state = run_agent(settings, robot, home, trial_driver=trial_driver, hardware=hardware, once=once)
     console.print(f"{robot}: {state}")
+
+
+def _registered(settings: Settings, robot: str) -> "EnrolledRobot | str | None":
+    """The registry's entry where the platform's identity is on this machine, or why there is none that counts."""
+    from components import ingest, storage
+
+    try:
+        entry = ingest.enrolled_robot(storage.connect(settings), robot)
+    except (ConfigurationError, StorageError):
+        return None  # a robot's own machine
+    except InvalidDocumentError as error:
+        return f"the registry's entry of {robot} cannot be read ({error}); see `drover robot list`"
+    if entry is None:
+        return f"{robot} is not enrolled"
+    return f"{robot} was revoked" if entry.revoked else entry
+
+
+def _why_no_agent(settings: Settings, robot: str, home: Path) -> str | None:
+    """Why this robot's agent cannot run here: what its folder lacks, and what the registry says of it."""
+    from components.robot import RobotIdentity, agent_home_fault
+
+    entry, fault = _registered(settings, robot), agent_home_fault(robot, home)
+    if isinstance(entry, str):
+        return f"{entry}. In its folder: {fault or 'nothing is missing'}"
+    if entry is None or fault:
+        enrolled = f"{robot} is enrolled with hardware {entry.hardware} since {entry.enrolled_at:%F}; " if entry else ""
+        return enrolled + fault if fault else None
+    if RobotIdentity(home).public_key != entry.public_key:
+        return (
+            f"{robot} is enrolled with another key than {home} holds, so nothing that it reports counts. Run the agent "
+            f"with the folder that it was enrolled with, or give it this key: `drover robot enrol {robot} --hardware "
+            f"{entry.hardware} --replace`"
+        )
+    return None

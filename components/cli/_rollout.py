@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 
 from components.contracts import Settings
+from components.contracts.errors import ConfigurationError
 
 from ._console import console
 
@@ -44,3 +45,34 @@ def rollout_resume(deployment: Annotated[str, typer.Argument(help="The rollout's
 
     state = promotion.resume_rollout(storage.connect(Settings()), deployment)
     console.print(f"{deployment}: {state.status}, {state.reason}")
+
+
+@app.command("rollback")
+def rollout_rollback(
+    to: Annotated[
+        str | None, typer.Option(metavar="RELEASE", help="Go back to this release; default: the one before.")
+    ] = None,
+    *,
+    safe_stop: Annotated[bool, typer.Option("--safe-stop", help="Go back to no policy: the robots stop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Give every robot that runs something newer an older release, at once; a rollout under way is halted first."""
+    from components import promotion, storage
+
+    if to and safe_stop:
+        raise ConfigurationError("expected --to or --safe-stop, got both")
+    settings = Settings()
+    store = storage.connect(settings)
+    repository = promotion.open_repository(store, settings)
+    plan = promotion.plan_rollback(store, repository, to=to, safe_stop=safe_stop)
+    name = plan.target.name if plan.target else "no policy (safe stop)"
+    table = Table("robot", "now", "after", "note", box=None, header_style="dim")
+    for change in plan.changes:
+        table.add_row(change.robot, change.before, name, change.note)
+    console.print(table)
+    console.print(f"{len(plan.changes)} robots go to {name}; rollouts that end: {', '.join(plan.ends) or 'none'}")
+    if not yes:
+        typer.confirm("Roll back?", abort=True)
+    for state in promotion.order_rollback(store, repository, plan.target):
+        console.print(f"{state.plan.deployment}: {state.status}, {state.reason}")
+    console.print("assigned; `drover robot show NAME` says when a robot has taken it")

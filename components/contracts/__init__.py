@@ -56,6 +56,7 @@ from ._fleet import (
     Phase,
     PromotionDecision,
     Release,
+    RollbackOrder,
     RolloutPlan,
     RolloutState,
     RuleOutcome,
@@ -75,7 +76,16 @@ from ._packages import (
 )
 from ._policies import Ensemble, EpochMetrics, Policy, PolicyBatch, PolicySpec, TrainedPolicy, TrainingSpec
 from ._refs import MAX_NUMBER, Count, Lineage, ObjectRef, Positive, Sha256
-from ._robots import AgentState, EnrolledRobot, HardwareId, ReportAnswer, RobotReport, SignedReport, hardware_id
+from ._robots import (
+    UNKNOWN_HARDWARE,
+    AgentState,
+    EnrolledRobot,
+    HardwareId,
+    ReportAnswer,
+    RobotReport,
+    SignedReport,
+    hardware_id,
+)
 from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
 from ._scores import ClosedLoopScore, DriverRole, OpenLoopScore, Role
 from ._senses import (
@@ -93,7 +103,6 @@ from ._text import plain_logs, printable, printable_json, printable_lines, print
 from ._trials import PairedTrials, ShiftEffect, TrialOutcome, TrialPlan
 from ._uploads import (
     PART_BYTES,
-    UNKNOWN_HARDWARE,
     Enrolment,
     EnrolmentRequest,
     GatewayProblem,
@@ -194,6 +203,7 @@ __all__ = [
     "RobotId",
     "RobotReport",
     "Role",
+    "RollbackOrder",
     "RolloutPlan",
     "RolloutState",
     "RoomMetric",

@@ -157,6 +157,13 @@ class RolloutPlan(Frozen):
         return self
 
 
+class RollbackOrder(Frozen):
+    """A person's order to go back, and where to."""
+
+    release: ReleaseName | None
+    """None: the robots' built-in safe stop."""
+
+
 class RolloutState(Frozen):
     """Where a rollout is. A pure function takes this and the reports, and returns the next."""
 
@@ -174,3 +181,5 @@ class RolloutState(Frozen):
     """Each assigned robot's seq: reports about others do not count."""
     accepted: dict[RobotId, int] = Field(default_factory=dict)
     """Number of a robot's report up to which a person accepted that some are missing."""
+    rollback: RollbackOrder | None = None
+    """Where a rollback goes; None: to the plan's previous release."""

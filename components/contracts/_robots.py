@@ -15,6 +15,8 @@ ReleaseName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
 DeploymentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
 HardwareId = Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,64}$")]
 """E.g. "simulated", "jetson-orin-nx-16gb"."""
+UNKNOWN_HARDWARE = "unknown"
+"""Of a robot or another source of episodes that was enrolled without hardware: it uploads, and takes no releases."""
 _Trials = Annotated[int, Field(ge=0, le=10_000)]
 _Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 _LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
@@ -22,7 +24,7 @@ _LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 def hardware_id(text: str) -> str:
     """The id that a free text comes to, as earlier versions took it: lower case, other characters as `-`."""
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:64].strip("-") or "unknown"
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:64].strip("-") or UNKNOWN_HARDWARE
 
 
 KnownHardware = Annotated[
@@ -109,3 +111,8 @@ class EnrolledRobot(Frozen):
     enrolled_at: datetime
     revoked: bool = False
     """No assignments, and its reports are ignored."""
+
+    @property
+    def takes_releases(self) -> bool:
+        """True for a robot that was enrolled with its hardware; a source without hardware only uploads."""
+        return not self.revoked and self.hardware != UNKNOWN_HARDWARE

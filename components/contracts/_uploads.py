@@ -9,12 +9,10 @@ from ._base import Frozen
 from ._episodes import EpisodeName, RobotId, SignedReceipt
 from ._keys import PublicKey
 from ._refs import Positive, Sha256
-from ._robots import HardwareId
+from ._robots import UNKNOWN_HARDWARE, HardwareId
 
 PART_BYTES = 5 * 2**20
 """Of an upload's parts but the last: the smallest that S3 takes, so that a cut costs little."""
-UNKNOWN_HARDWARE = "unknown"
-"""Of a robot that joined without naming its hardware: it uploads, and no release is for it."""
 Etag = Annotated[str, Field(min_length=1, max_length=128)]
 
 

@@ -10,7 +10,7 @@ digest is its version; `open_dataset` finds one again; `load_split` reads it, `l
 and `split_collection` make named, versioned lists of episodes.
 
 Layout of the bucket: `versions/<digest>.json`, `builds/<inputs>.json`, `shards/<sha256>.safetensors`,
-`edits/<sha256>/<n>.json` (EpisodeEdit), `collections/<name>/<n>.json` (Collection).
+`kept/<digest>.json` (KeptDataset), `edits/<sha256>/<n>.json` (EpisodeEdit), `collections/<name>/<n>.json` (Collection).
 
 What is not covered: duplicates that differ in more than a few bits of their frames' hashes (another start in the same
 room), neighbours across a contiguous split's two borders, and splits larger than memory. Deleting removes no byte: for
@@ -35,11 +35,12 @@ from ._frames import EpisodeFrames
 from ._load import load_episodes, load_split
 from ._places import DatasetPlace, EpisodePlaces, places_of
 from ._split import group
+from ._versions import DatasetEntry, DatasetUse, dataset_uses, keep_dataset, list_datasets
 
 __all__ = [
-    "EVERYTHING", "DatasetPlace", "Entry", "EpisodeFigures", "EpisodeFilter", "EpisodeFrames", "EpisodePlaces",
-    "Progress", "build_dataset", "catalogue", "choose", "collections", "curate", "edit_episode", "edit_history",
-    "fetch_episode", "figures", "find_dataset", "find_episode", "group", "keep_collection", "load_episodes",
-    "load_split", "merge_collections", "open_collection", "open_dataset", "places_of", "rules_warned", "select",
-    "split_collection",
+    "EVERYTHING", "DatasetEntry", "DatasetPlace", "DatasetUse", "Entry", "EpisodeFigures", "EpisodeFilter",
+    "EpisodeFrames", "EpisodePlaces", "Progress", "build_dataset", "catalogue", "choose", "collections", "curate",
+    "dataset_uses", "edit_episode", "edit_history", "fetch_episode", "figures", "find_dataset", "find_episode",
+    "group", "keep_collection", "keep_dataset", "list_datasets", "load_episodes", "load_split", "merge_collections",
+    "open_collection", "open_dataset", "places_of", "rules_warned", "select", "split_collection",
 ]  # fmt: skip

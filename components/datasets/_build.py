@@ -24,7 +24,7 @@ from components.contracts import (
 )
 from components.contracts.errors import DatasetError, ObjectNotFoundError
 from components.episodes import key_of, mirror_instruction, words
-from components.storage import ObjectStore, put_document, put_once
+from components.storage import ObjectStore, put_document, put_once, refresh
 
 from ._collections import restrict
 from ._decode import Decoded, decode
@@ -115,10 +115,13 @@ def open_dataset(store: ObjectStore, version: Sha256) -> DatasetVersion:
 
 
 def _built(store: ObjectStore, inputs: str) -> DatasetVersion | None:
+    key = f"builds/{inputs}.json"
     try:
-        return open_dataset(store, json.loads(store.get(_BUCKET, f"builds/{inputs}.json"))["version"])
+        document = store.get(_BUCKET, key)
     except ObjectNotFoundError:
         return None
+    refresh(store, _BUCKET, key, document)
+    return open_dataset(store, json.loads(document)["version"])
 
 
 def _decoded(

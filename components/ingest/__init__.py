@@ -41,6 +41,7 @@ from ._candidate import Candidate, Quarantined
 from ._enrol_here import enrol_here
 from ._gateway import GatewayLimits, gateway_app
 from ._inspect import inspect_inbox
+from ._invitations import invite_robot, revoke_robot
 from ._limits import Limits
 from ._quarantine import inspect_quarantine, quarantined, release
 from ._quota import UploadLimits, drop_abandoned_uploads
@@ -48,10 +49,9 @@ from ._records import records
 from ._registry import (
     enrolled_robot,
     fleet,
-    invite_robot,
     publish_receipt_key,
+    read_fleet,
     register_robot,
-    revoke_robot,
 )
 from ._reports import accept_report
 from ._settle import settle
@@ -77,6 +77,7 @@ __all__ = [
     "invite_robot",
     "publish_receipt_key",
     "quarantined",
+    "read_fleet",
     "receipt_key",
     "records",
     "register_robot",

@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
-from components.contracts import Settings
+from components.contracts import UNKNOWN_HARDWARE, Settings
 from components.contracts.errors import ConfigurationError, PromotionError
 from components.robot import RobotIdentity, enrol, read_pin
 from components.storage import ObjectStore
 
-from ._registry import enrolled_robot, invite_robot
+from ._invitations import invite_robot
+from ._registry import entry_to_change, register_robot
 
 
-def enrol_here(store: ObjectStore, settings: Settings, robot: str, home: Path, *, hardware: str = "simulated") -> None:
+def enrol_here(
+    store: ObjectStore, settings: Settings, robot: str, home: Path, *, hardware: str = UNKNOWN_HARDWARE
+) -> None:
     """Let a robot into the gateway as any other, with a token that is made on the spot. The same again is no change.
 
     Args:
@@ -18,7 +21,8 @@ def enrol_here(store: ObjectStore, settings: Settings, robot: str, home: Path, *
         settings: whose `gateway_url` to enrol at.
         robot: its id.
         home: its folder, `<home>/robots/<robot>/agent`.
-        hardware: its hardware id.
+        hardware: its hardware id; without one it is a source of episodes, which uploads and takes no releases. A source
+            that is enrolled again with its hardware takes them from then on; hardware that is known is left as it is.
 
     Raises:
         ConfigurationError: no gateway runs (`drover up` starts one).
@@ -28,16 +32,21 @@ def enrol_here(store: ObjectStore, settings: Settings, robot: str, home: Path, *
     if settings.gateway_url is None:
         raise ConfigurationError("expected a gateway (DROVER_GATEWAY_URL), found none set; `drover up` starts one")
     try:
-        if read_pin(home).url == settings.gateway_url.rstrip("/"):
-            return
+        pinned = read_pin(home).url == settings.gateway_url.rstrip("/")
     except ConfigurationError:
-        pass  # not enrolled yet, or its memory of that is damaged
-    known = enrolled_robot(store, robot)
+        pinned = False  # not enrolled yet, or its memory of that is damaged
+    if pinned and hardware == UNKNOWN_HARDWARE:
+        return
+    known = entry_to_change(store, robot, replace=False)
     if known and known.revoked:
         raise PromotionError(f"{robot} was revoked; if it is trusted again, invite it anew (`drover robot invite`)")
     if known and known.public_key != RobotIdentity(home).public_key:
         raise PromotionError(
             f"{robot} is enrolled with another key than {home} holds; if that is meant, invite it anew"
         )
+    if known and known.hardware == UNKNOWN_HARDWARE != hardware:
+        register_robot(store, robot, known.public_key, hardware=hardware)
+    if known and pinned:
+        return
     token = invite_robot(store, robot, replace=known is not None)
     enrol(robot, token, home, settings.gateway_url, hardware=hardware)

@@ -28,8 +28,9 @@ from components.storage import S3Store
 
 from ._arrivals import Arrivals
 from ._gateway import GatewayLimits
+from ._invitations import accept
 from ._problems import Code, Refused
-from ._registry import accept, enrolled_robot
+from ._registry import enrolled_robot
 from ._reports import ReportRates, accept_report
 from ._tokens import Doorkeeper
 

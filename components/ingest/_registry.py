@@ -1,57 +1,36 @@
-"""Which robots there are: `models/fleet/<robot>.json`, and the invitations by which a robot gets in.
+"""Which robots there are: `models/fleet/<robot>.json`, an EnrolledRobot: whose key it is, and whether it still counts.
 
-models/fleet/<robot>.json                          EnrolledRobot: whose key it is, and whether it still counts
-models/invitations/<robot>/<hash>.json             Invitation: a one-time token, which only its bearer knows
-models/invitations/<robot>/<hash>.used.json        InvitationUse: written once, so that of two keys one wins
+An entry that cannot be read (damaged, or with a key that anybody can sign for) counts for nothing. It is mended by
+`register_robot(replace=True)`, `invite_robot(replace=True)` or `revoke_robot`.
 """
 
-import hashlib
 import logging
-import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import TypeAdapter, ValidationError
 
 from components.contracts import (
+    UNKNOWN_HARDWARE,
     EnrolledRobot,
-    Enrolment,
-    EnrolmentRequest,
     Frozen,
     PublicKey,
     RobotId,
-    Sha256,
     hardware_id,
     is_sound_key,
 )
-from components.contracts.errors import AlreadyExistsError, InvalidDocumentError, ObjectNotFoundError, PromotionError
+from components.contracts.errors import InvalidDocumentError, ObjectNotFoundError, PromotionError
 from components.storage import ObjectStore
 
-from ._problems import Refused
-
 MAX_DOCUMENT_BYTES = 64 * 1024
-_LOG = logging.getLogger(__name__)
-INVITATION_LIFE = timedelta(hours=24)
 RECEIPT_KEYS = "receipt-keys/published.json"
 """In `models`: the public keys whose receipts count. The platform writes it; the gateway hands it to robots."""
 
-T = TypeVar("T", bound=Frozen)
+_LOG = logging.getLogger(__name__)
+_FLEET = "fleet/"
 _ROBOT: TypeAdapter[str] = TypeAdapter(RobotId)
-
-
-class Invitation(Frozen):
-    """What the platform remembers of a token: never the token itself."""
-
-    robot: RobotId
-    expires_at: datetime
-    replaces: Sha256 | None = None
-    """The key that is enrolled now, and that the robot's new one takes the place of; None: it must not be enrolled."""
-
-
-class InvitationUse(Frozen):
-    """Whose key a token went to."""
-
-    public_key: PublicKey
+T = TypeVar("T", bound=Frozen)
 
 
 class ReceiptKeys(Frozen):
@@ -61,24 +40,61 @@ class ReceiptKeys(Frozen):
 
 
 def enrolled_robot(store: ObjectStore, robot: str) -> EnrolledRobot | None:
-    """What the registry says of a robot; None if it was never enrolled."""
-    return _read(store, _entry(robot), EnrolledRobot)
+    """What the registry says of a robot; None if it was never enrolled.
+
+    Raises:
+        InvalidDocumentError: its entry cannot be read.
+    """
+    return read_document(store, entry_key(robot), EnrolledRobot)
 
 
-def fleet(store: ObjectStore, *, with_revoked: bool = False) -> list[EnrolledRobot]:
-    """Every enrolled robot, by id; without those that were revoked."""
-    names = [info.key.removeprefix("fleet/").removesuffix(".json") for info in store.list("models", "fleet/")]
-    found = [_sound_entry(store, name) for name in names]
-    return [entry for entry in found if entry and (with_revoked or not entry.revoked)]
+def entry_to_change(store: ObjectStore, robot: str, *, replace: bool) -> EnrolledRobot | None:
+    """`enrolled_robot`, for who is about to change the entry.
 
+    Args:
+        store: with the platform's identity.
+        robot: its id.
+        replace: an entry that cannot be read gives way to one that is revoked, with a key that nobody holds.
 
-def _sound_entry(store: ObjectStore, robot: str) -> EnrolledRobot | None:
-    """One damaged entry does not end the list of all others."""
+    Raises:
+        PromotionError: it cannot be read, and `replace` is not set.
+    """
     try:
         return enrolled_robot(store, robot)
     except InvalidDocumentError as error:
+        if not replace:
+            raise PromotionError(
+                f"the entry of {robot} cannot be read and counts for nothing ({error}); "
+                f"`drover robot invite {robot} --replace` lets it in again with a new key, "
+                f"`drover robot revoke {robot}` shuts it out"
+            ) from None
+        _LOG.warning("the entry of %s cannot be read and is replaced: %s", robot, error)
+    nobody = Ed25519PrivateKey.generate().public_key().public_bytes_raw().hex()
+    entry = EnrolledRobot(
+        robot=robot, public_key=nobody, hardware=UNKNOWN_HARDWARE, enrolled_at=datetime.now(UTC), revoked=True
+    )
+    write_entry(store, entry)
+    return entry
+
+
+def fleet(store: ObjectStore, *, with_revoked: bool = False) -> list[EnrolledRobot]:
+    """Every enrolled robot, by id; without those that were revoked. Entries that cannot be read are left out."""
+    entries, damaged = read_fleet(store)
+    for robot, error in damaged.items():
         _LOG.error("ALARM fleet: %a is left out: %s", robot, error)
-        return None
+    return [entry for entry in entries if with_revoked or not entry.revoked]
+
+
+def read_fleet(store: ObjectStore) -> tuple[list[EnrolledRobot], dict[str, str]]:
+    """Every entry by id, revoked ones included, and of each that cannot be read the reason."""
+    entries, damaged = [], {}
+    for robot in [info.key.removeprefix(_FLEET).removesuffix(".json") for info in store.list("models", _FLEET)]:
+        try:
+            if entry := enrolled_robot(store, robot):
+                entries.append(entry)
+        except InvalidDocumentError as error:
+            damaged[robot] = str(error)
+    return entries, damaged
 
 
 def register_robot(
@@ -86,121 +102,32 @@ def register_robot(
 ) -> EnrolledRobot:
     """Write down whose key a robot has, without an invitation: for who holds the platform's identity.
 
+    The same key with other hardware changes the hardware alone.
+
     Raises:
         PromotionError: no id, no key, or no hardware id; enrolled with another key, or revoked, and `replace` is not
             set.
     """
-    _check_name(robot)
+    check_name(robot)
     if not is_sound_key(public_key):
         raise PromotionError(
             f"{robot}: expected an Ed25519 public key that only its holder signs for, got {public_key!a}"
         )
     if hardware_id(hardware) != hardware:
         raise PromotionError(f"expected a hardware id such as jetson-orin-nx-16gb, got {hardware!r}")
-    known = enrolled_robot(store, robot)
+    known = entry_to_change(store, robot, replace=replace)
     if known and not replace:
         if known.revoked:
             raise PromotionError(f"{robot} was revoked; enrol it with replace=True if it is trusted again")
         if known.public_key != public_key:
             raise PromotionError(f"{robot} is enrolled with another key; if that is meant: replace=True")
-        return known
-    entry = EnrolledRobot(robot=robot, public_key=public_key, hardware=hardware, enrolled_at=datetime.now(UTC))
-    store.put("models", _entry(robot), entry.canonical_json())
+        if known.hardware == hardware:
+            return known
+        entry = known.model_copy(update={"hardware": hardware})
+    else:
+        entry = EnrolledRobot(robot=robot, public_key=public_key, hardware=hardware, enrolled_at=datetime.now(UTC))
+    write_entry(store, entry)
     return entry
-
-
-def revoke_robot(store: ObjectStore, robot: str) -> None:
-    """No uploads, no assignments, and its reports are ignored, from now on; its invitations are void.
-
-    Raises:
-        PromotionError: it is not enrolled.
-    """
-    known = enrolled_robot(store, robot)
-    if known is None:
-        raise PromotionError(f"{robot} is not enrolled; `drover robot list` shows who is")
-    store.put("models", _entry(robot), known.model_copy(update={"revoked": True}).canonical_json())
-    _void_invitations(store, robot)
-
-
-def invite_robot(store: ObjectStore, robot: str, *, replace: bool = False, life: timedelta = INVITATION_LIFE) -> str:
-    """A token with which this robot enrols once; earlier ones are void.
-
-    Args:
-        store: with the platform's identity.
-        replace: it is enrolled or was revoked, and comes with a new key, or is trusted again.
-
-    Returns:
-        The token. It is kept nowhere: bring it to the robot, and only there.
-
-    Raises:
-        PromotionError: no id; or it is enrolled, and `replace` is not set.
-    """
-    _check_name(robot)
-    known = enrolled_robot(store, robot)
-    if known and not replace:
-        what = "was revoked" if known.revoked else "is enrolled"
-        raise PromotionError(f"{robot} {what}; if it is to enrol anew, with a key of its own: replace=True (--replace)")
-    _void_invitations(store, robot)
-    token = secrets.token_urlsafe(24)
-    invitation = Invitation(
-        robot=robot, expires_at=datetime.now(UTC) + life, replaces=known.public_key if known else None
-    )
-    store.put("models", _invitation(robot, token), invitation.canonical_json(), if_absent=True)
-    return token
-
-
-def accept(store: ObjectStore, request: EnrolmentRequest, *, now: datetime) -> Enrolment:
-    """Enrol the bearer of a token. The same robot, key and token again is the same answer.
-
-    Raises:
-        Refused: `bad-token`, `revoked`, or `store` while no receipt key is published.
-    """
-    receipt_keys = published_receipt_keys(store)
-    if not receipt_keys:
-        raise Refused("store", "the platform has published no receipt key yet: try again once it has started")
-    invitation = _read(store, _invitation(request.robot, request.token), Invitation)
-    if invitation is None:
-        raise _bad_token(request.robot)
-    _use(store, request, invitation, now)
-    _enter(store, request, invitation, now)
-    return Enrolment(robot=request.robot, receipt_keys=receipt_keys)
-
-
-def _use(store: ObjectStore, request: EnrolmentRequest, invitation: Invitation, now: datetime) -> None:
-    """Claim the token for this key, or find that it has it."""
-    key = _invitation(request.robot, request.token).removesuffix(".json") + ".used.json"
-    use = _read(store, key, InvitationUse)
-    if use is None:
-        if now > invitation.expires_at:
-            raise _bad_token(request.robot)
-        try:
-            store.put("models", key, InvitationUse(public_key=request.public_key).canonical_json(), if_absent=True)
-        except AlreadyExistsError:
-            use = _read(store, key, InvitationUse)
-        else:
-            return
-    if use is None or use.public_key != request.public_key:
-        raise _bad_token(request.robot)
-
-
-def _enter(store: ObjectStore, request: EnrolmentRequest, invitation: Invitation, now: datetime) -> None:
-    """Into the registry; an entry that the invitation does not know of is never overwritten."""
-    entry = EnrolledRobot(
-        robot=request.robot, public_key=request.public_key, hardware=request.hardware, enrolled_at=now
-    )
-    known = enrolled_robot(store, request.robot)
-    if known is None and invitation.replaces is None:
-        try:
-            store.put("models", _entry(request.robot), entry.canonical_json(), if_absent=True)
-        except AlreadyExistsError:
-            known = enrolled_robot(store, request.robot)
-        else:
-            return
-    if known and known.public_key == request.public_key and not known.revoked:
-        return
-    if known is None or known.public_key != invitation.replaces:
-        raise _bad_token(request.robot)
-    store.put("models", _entry(request.robot), entry.canonical_json())
 
 
 def publish_receipt_key(store: ObjectStore, public_key: str) -> None:
@@ -211,11 +138,11 @@ def publish_receipt_key(store: ObjectStore, public_key: str) -> None:
 
 
 def published_receipt_keys(store: ObjectStore) -> tuple[str, ...]:
-    known = _read(store, RECEIPT_KEYS, ReceiptKeys)
+    known = read_document(store, RECEIPT_KEYS, ReceiptKeys)
     return known.keys if known else ()
 
 
-def _check_name(robot: str) -> None:
+def check_name(robot: str) -> None:
     try:
         _ROBOT.validate_python(robot)
     except ValidationError:
@@ -224,27 +151,21 @@ def _check_name(robot: str) -> None:
         ) from None
 
 
-def _bad_token(robot: str) -> Refused:
-    """One answer for every reason: who guesses learns nothing."""
-    why = f"it is used, expired, or not for {robot} and this key"
-    return Refused("bad-token", f"the token is not good: {why}; ask the operator for another (`drover robot invite`)")
+def entry_key(robot: str) -> str:
+    """In the bucket `models`."""
+    return f"{_FLEET}{robot}.json"
 
 
-def _entry(robot: str) -> str:
-    return f"fleet/{robot}.json"
+def write_entry(store: ObjectStore, entry: EnrolledRobot) -> None:
+    store.put("models", entry_key(entry.robot), entry.canonical_json())
 
 
-def _invitation(robot: str, token: str) -> str:
-    """A token is 24 random bytes: one hash keeps it secret."""
-    return f"invitations/{robot}/{hashlib.sha256(token.encode()).hexdigest()}.json"
+def read_document(store: ObjectStore, key: str, kind: type[T]) -> T | None:
+    """A document in `models`; None if there is none.
 
-
-def _void_invitations(store: ObjectStore, robot: str) -> None:
-    for info in list(store.list("models", f"invitations/{robot}/")):
-        store.remove("models", info.key)
-
-
-def _read(store: ObjectStore, key: str, kind: type[T]) -> T | None:
+    Raises:
+        InvalidDocumentError: it cannot be read.
+    """
     try:
         document = store.get("models", key, limit=MAX_DOCUMENT_BYTES)
     except ObjectNotFoundError:

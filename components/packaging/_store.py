@@ -10,7 +10,7 @@ from pathlib import Path
 from components.contracts import ObjectRef, PackageManifest, PolicyPackage
 from components.contracts.errors import AlreadyExistsError, PackageError
 from components.robot import MANIFEST, verify_package
-from components.storage import ObjectStore, fetch_file, put_once, sha256_of_file
+from components.storage import ObjectStore, fetch_file, put_once, refresh_file, sha256_of_file
 
 _BUCKET = "models"
 
@@ -28,6 +28,8 @@ def publish(store: ObjectStore, folder: Path, manifest: PackageManifest) -> tupl
         if there is None:
             with contextlib.suppress(AlreadyExistsError):  # another writer of the same content won
                 store.put_file(_BUCKET, key, folder / name, if_absent=True)
+        else:
+            refresh_file(store, there, folder / name)
         refs[name] = ObjectRef(uri=f"s3://{_BUCKET}/{key}", sha256=digest, size=size)
     document = manifest.canonical_json()
     name = hashlib.sha256(document).hexdigest()

@@ -22,15 +22,17 @@ from ._advance import (
     start_rollout,
 )
 from ._evidence import Evidence, evidence_of_report, find_evidence, read_rollout
-from ._fleet import enrol_robot
+from ._fleet import enrol_robot, show_robot
 from ._gate import decide, judge
 from ._gate_policy import notes
 from ._gate_rules import GateRules
 from ._keys import WARNING_FILE, KeyRing, make_demo_keys
 from ._reports import Heard, hear
 from ._repository import ReleaseRepository
+from ._rollback import RobotChange, Rollback, order_rollback, plan_rollback
 from ._rollout import Step, begin, demanded_success, plan_rollout, read_plan, standing, step
 from ._rotation import rotate_keys
+from ._standing import RobotFacts, RobotSheet, explain_robot
 
 __all__ = [
     "WARNING_FILE",
@@ -39,6 +41,10 @@ __all__ = [
     "Heard",
     "KeyRing",
     "ReleaseRepository",
+    "RobotChange",
+    "RobotFacts",
+    "RobotSheet",
+    "Rollback",
     "Step",
     "abort_rollout",
     "advance",
@@ -49,6 +55,7 @@ __all__ = [
     "enrol_robot",
     "enrolled_robot",
     "evidence_of_report",
+    "explain_robot",
     "find_evidence",
     "find_incumbent",
     "fleet",
@@ -58,6 +65,8 @@ __all__ = [
     "make_demo_keys",
     "notes",
     "open_repository",
+    "order_rollback",
+    "plan_rollback",
     "plan_rollout",
     "read_plan",
     "read_rollout",
@@ -66,6 +75,7 @@ __all__ = [
     "revoke_robot",
     "rollouts",
     "rotate_keys",
+    "show_robot",
     "standing",
     "start_rollout",
     "step",

@@ -106,15 +106,20 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
 def _fitting(store: ObjectStore, hardware: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
     """The robots of a rollout: those that were named, or every enrolled one of this hardware."""
     enrolled = fleet(store)
-    fitting = {robot.robot for robot in enrolled if robot.hardware in hardware}
-    claimed = ", ".join(sorted({robot.hardware for robot in enrolled} - set(hardware))) or "none"
+    fitting = {robot.robot for robot in enrolled if robot.takes_releases and robot.hardware in hardware}
+    claimed = (
+        ", ".join(sorted({robot.hardware for robot in enrolled if robot.takes_releases} - set(hardware))) or "none"
+    )
+    sources = ", ".join(robot.robot for robot in enrolled if not robot.takes_releases) or "none"
     asked = f"hardware of DROVER_RELEASE_HARDWARE ({', '.join(hardware)})"
     if strangers := [robot for robot in named if robot not in fitting]:
         raise PromotionError(f"expected enrolled robots of {asked}, {', '.join(strangers)} are not; others: {claimed}")
     if not fitting:
         raise PromotionError(
-            f"expected at least one enrolled robot of {asked}, found none; enrol one, or name the hardware that "
-            f"releases are for. Enrolled robots claim: {claimed}"
+            f"expected at least one enrolled robot of {asked}, found none. Enrol one "
+            f"(`drover robot enrol NAME --hardware {(*hardware, 'ID')[0]}`), or name the hardware that releases are "
+            f"for, and run the flow again: what is done is skipped. Enrolled robots claim: {claimed}; "
+            f"sources that only upload: {sources}"
         )
     return named or tuple(sorted(fitting))
 
@@ -128,9 +133,12 @@ def start_rollout(store: ObjectStore, plan: RolloutPlan, *, now: datetime | None
     """
     if known := known_rollout(store, plan.deployment):
         return known
-    strangers = set(plan.robots) - {robot.robot for robot in fleet(store)}
+    strangers = set(plan.robots) - {robot.robot for robot in fleet(store) if robot.takes_releases}
     if strangers:
-        raise PromotionError(f"expected enrolled robots, {', '.join(sorted(strangers))} are not; enrol them first")
+        raise PromotionError(
+            f"expected robots that were enrolled with their hardware, {', '.join(sorted(strangers))} are not; "
+            "enrol them first (`drover robot enrol NAME --hardware ID`)"
+        )
     for older in rollouts(store):
         if older.status in {"running", "paused"} and set(older.plan.robots) & set(plan.robots):
             facts = {"status": "superseded", "reason": f"superseded by {plan.deployment}"}

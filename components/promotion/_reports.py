@@ -13,9 +13,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 
-from components.contracts import AgentState, EnrolledRobot, RobotReport, SignedReport
+from components.contracts import AgentState, Assignment, EnrolledRobot, RobotReport, SignedReport
 from components.contracts.errors import InvalidDocumentError, ObjectNotFoundError, StorageError
 from components.robot import is_signed_by, report_key
 from components.storage import ObjectStore
@@ -112,6 +113,38 @@ def hear(
     for alarm in alarms:
         log.error("ALARM %s", alarm)
     return Heard(heard.latest, tuple(alarms), heard.doubts)
+
+
+@dataclass(frozen=True)
+class LastWord:
+    """What a robot said last, and what counts of what it said."""
+
+    report: RobotReport
+    received_at: datetime | None
+    """When the platform got it, by the store's clock."""
+    outcome: RobotReport | None
+    doubt: str | None
+
+
+def last_word(
+    store: ObjectStore, entry: EnrolledRobot, assignment: Assignment | None, *, accepted: int = 0
+) -> LastWord | None:
+    """The newest report that a robot signed, with the outcome of its assignment; None: there is none.
+
+    Args:
+        store: with the platform's identity.
+        entry: whose key counts.
+        assignment: its assignment now.
+        accepted: number of a report up to which a person accepted that some are missing.
+    """
+    reading = _newest(store, entry)
+    if not reading.verified:
+        return None
+    report = reading.verified[max(reading.verified)]
+    found = store.stat(_BUCKET, _key(entry.robot, report.seq, report.count))
+    about = reading if assignment and assignment.seq == report.seq else _Reading()
+    outcome = about.decisive(assignment.deployment) if assignment else None
+    return LastWord(report, found.modified_at if found else None, outcome, about.doubt(accepted))
 
 
 def set_aside(store: ObjectStore, entry: EnrolledRobot, seq: int) -> int:

@@ -242,6 +242,10 @@ class ReleaseRepository:
 
         self.metadata.commit(change)
 
+    def security_floor(self) -> int:
+        """Releases below this number are taken by no robot."""
+        return self._floor(self.metadata.load())
+
     def refresh(self, *, within: float = 0.5) -> set[str]:
         """Sign anew what has less than `within` of its lifetime left, as far as its keys are here.
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from components.contracts import Frozen, RobotId, RolloutState
+from components.contracts import Frozen, RobotId, RollbackOrder, RolloutState
 from components.contracts.errors import AlreadyExistsError, DroverError, InvalidDocumentError
 from components.storage import ObjectStore
 
@@ -26,6 +26,7 @@ class Halt(Frozen):
 
     reason: str
     failed: tuple[RobotId, ...]
+    rollback: RollbackOrder | None = None
 
 
 class Faults:
@@ -67,7 +68,7 @@ def known_rollout(store: ObjectStore, deployment: str) -> RolloutState | None:
 def save_rollout(store: ObjectStore, state: RolloutState) -> None:
     """Keep where a rollout stands; a halt goes on record first."""
     if state.status == "halted":
-        halt = Halt(reason=state.reason, failed=state.failed)
+        halt = Halt(reason=state.reason, failed=state.failed, rollback=state.rollback)
         with suppress(AlreadyExistsError):
             store.put(_BUCKET, _halt_key(state.plan.deployment), halt.canonical_json(), if_absent=True)
     store.put(_BUCKET, f"{_ROLLOUTS}{state.plan.deployment}.json", state.canonical_json())
@@ -87,7 +88,8 @@ def _halted(store: ObjectStore, state: RolloutState) -> RolloutState:
     except InvalidDocumentError as error:
         halt = Halt(reason=f"halted; why cannot be read ({error})", failed=())
     failed = tuple(dict.fromkeys((*state.failed, *halt.failed)))
-    return state.model_copy(update={"status": "halted", "reason": halt.reason, "failed": failed})
+    facts = {"status": "halted", "reason": halt.reason, "failed": failed, "rollback": halt.rollback}
+    return state.model_copy(update=facts)
 
 
 def _halt_key(deployment: str) -> str:

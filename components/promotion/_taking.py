@@ -7,7 +7,7 @@ from components.contracts import Release, RolloutState
 from components.contracts.errors import ObjectNotFoundError, PromotionError
 from components.storage import ObjectStore
 
-from ._evidence import PROMOTED, release_key
+from ._evidence import PROMOTED, read_evidence, release_key
 from ._repository import ReleaseRepository
 from ._states import is_halted, save_rollout
 
@@ -47,21 +47,23 @@ def _assign(repository: ReleaseRepository, state: RolloutState, robots: list[str
 
 
 def roll_back(store: ObjectStore, repository: ReleaseRepository, state: RolloutState) -> RolloutState:
-    """Assign anew: a higher seq that names the previous release.
+    """Assign anew: a higher seq that names the previous release, or the one that a person ordered.
 
     The robots are those that the repository says drive it, also where the rollout's document was not saved after they
     were assigned; one that a newer rollout reached keeps what that assigned.
     """
     plan = state.plan
-    previous = _release(repository, plan.previous) if plan.previous else None
+    to = state.rollback.release if state.rollback else plan.previous
+    previous = _release(repository, to) if to else None
     assignments = repository.assignments()
     reached = [
         robot for robot in plan.robots if (item := assignments.get(robot)) and item.deployment == plan.deployment
     ]
     if reached:
         repository.assign_all(reached, previous, deployment=plan.deployment)
-    to = plan.previous or "the built-in safe stop"
-    told = f"{', '.join(reached)} back to {to}" if reached else "no robot drives it"
+    if state.rollback:
+        _demote(store, previous)
+    told = f"{', '.join(reached)} back to {to or 'the built-in safe stop'}" if reached else "no robot drives it"
     assigned = tuple(dict.fromkeys((*state.assigned, *reached)))
     facts = {"status": "rolled-back", "reason": f"{state.reason}; {told}", "assigned": assigned}
     state = state.model_copy(update=facts)
@@ -72,6 +74,20 @@ def roll_back(store: ObjectStore, repository: ReleaseRepository, state: RolloutS
 def _promote(store: ObjectStore, state: RolloutState) -> None:
     with suppress(ObjectNotFoundError):  # byte for byte: a report of an older Drover stays what it is
         store.put("models", PROMOTED, store.get("models", release_key(state.plan.release), limit=_LIMIT))
+
+
+def _demote(store: ObjectStore, target: Release | None) -> None:
+    """Let the incumbent be what robots go back to, where it is newer than that."""
+    promoted = read_evidence(store, PROMOTED)
+    if promoted is None or (target and promoted.release.number <= target.number):
+        return
+    if target is None:
+        store.remove("models", PROMOTED)
+        return
+    try:
+        store.put("models", PROMOTED, store.get("models", release_key(target.name), limit=_LIMIT))
+    except ObjectNotFoundError:
+        log.warning("there is no evidence of %s: %s stays the incumbent", target.name, promoted.release.name)
 
 
 def _release(repository: ReleaseRepository, name: str) -> Release:

@@ -14,6 +14,7 @@ business.
 """
 
 from ._agent import UpdateAgent
+from ._agent_home import ROOT_FILE, agent_home_fault
 from ._bench import Bench, ChildTrials, OnnxBench, TrialDriver, TrialResult
 from ._conditions import POWER_FILE, RULES_FILE, Power, UploadRules, read_power, read_rules, why_not_now
 from ._fingerprint import Fingerprint, read_fingerprint
@@ -27,7 +28,7 @@ from ._reporting import PinnedReports, ReportSink
 from ._runtime import Decision, Runtime, Session
 from ._safety import Fault, SafeAction, SafetyLayer, Watchdog
 from ._selftest import hardware_name, measure_latency, percentiles, self_test, undecided
-from ._service import MOVING_FILE, ROOT_FILE, open_agent, run_agent
+from ._service import MOVING_FILE, open_agent, run_agent
 from ._slots import Slots
 from ._spool import Spool, SpoolStatus
 from ._upload_folder import upload_folder
@@ -72,6 +73,7 @@ __all__ = [
     "Uploader",
     "VerifiedPackage",
     "Watchdog",
+    "agent_home_fault",
     "decode_jpeg",
     "enrol",
     "hardware_name",

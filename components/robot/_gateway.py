@@ -190,9 +190,9 @@ def open_gateway(home: Path, *, patience: float = PATIENCE_S, clock: Callable[[]
     """The line of a robot that was enrolled.
 
     Raises:
-        ConfigurationError: it was not, or what it kept of it is damaged.
+        ConfigurationError: it was not, what it kept of it is damaged, or its key is not here.
     """
-    return Gateway(read_pin(home), RobotIdentity(home), patience=patience, clock=clock)
+    return Gateway(read_pin(home), RobotIdentity(home, make=False), patience=patience, clock=clock)
 
 
 def read_pin(home: Path) -> GatewayPin:

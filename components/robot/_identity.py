@@ -23,11 +23,24 @@ KEY_FILE = "robot_key.pem"
 
 
 class RobotIdentity:
-    """The private key in a robot's home, file mode 600; made at first use and never leaves the robot."""
+    """The private key in a robot's home, file mode 600; it never leaves the robot.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        home: the robot's folder.
+        make: where there is no key one is made; otherwise that is an error: another key is another robot.
+
+    Raises:
+        ConfigurationError: no key, one that others can read, or none that can be used.
+    """
+
+    def __init__(self, home: Path, *, make: bool = True) -> None:
         path = home / KEY_FILE
         if not path.exists():
+            if not make:
+                raise ConfigurationError(
+                    f"expected the robot's key at {path}, found none; bring it back from where the robot was enrolled, "
+                    "or invite the robot anew (`drover robot invite ROBOT --replace`, then `drover robot join`)"
+                )
             make_private(home)
             pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             write_durably(path, pem, mode=0o600)

@@ -13,6 +13,7 @@ from components.contracts.errors import ConfigurationError
 from components.storage import ObjectStore, connect
 
 from ._agent import UpdateAgent
+from ._agent_home import JOURNAL_FILE, LOCK_FILE, ROOT_FILE, agent_home_fault
 from ._bench import Bench, ChildTrials, OnnxBench, TrialDriver
 from ._clock import utc_now
 from ._driving import VERIFY_S
@@ -25,8 +26,6 @@ from ._tuf import ReleaseClient
 
 log = logging.getLogger(__name__)
 
-ROOT_FILE = "root.json"
-"""In a robot's home: the root of trust that it was shipped with."""
 MOVING_FILE = "moving"
 """In a robot's home while it moves or is not docked: nothing is activated then."""
 STORE_PATIENCE_S = 5.0
@@ -51,29 +50,29 @@ def open_agent(
     """An agent on an enrolled robot's home; one at a time. `reports`: None sends them to the gateway that is pinned.
 
     Raises:
-        ConfigurationError: the home has no root of trust, or another agent has it.
+        ConfigurationError: the home lacks its key or its root of trust, is closed to this user, or another agent has
+            it.
     """
     device = (lambda: fingerprint) if isinstance(fingerprint, Fingerprint) else fingerprint or read_fingerprint
-    root = home / ROOT_FILE
-    if not root.is_file():
-        raise ConfigurationError(f"{robot}: expected a root of trust at {root}; enrol the robot first")
-    with (home / "agent.lock").open("w") as lock:
+    if fault := agent_home_fault(robot, home):
+        raise ConfigurationError(fault)
+    with (home / LOCK_FILE).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(f"{robot}: another agent runs on {home}; stop it first") from None
-        journal = Journal(home / "journal.db")
+        journal = Journal(home / JOURNAL_FILE)
         try:
             yield UpdateAgent(
                 robot=robot,
                 home=home,
                 offers=ReleaseClient(
-                    store, home, robot=robot, bootstrap=root.read_bytes(), floors=journal, clock=clock
+                    store, home, robot=robot, bootstrap=(home / ROOT_FILE).read_bytes(), floors=journal, clock=clock
                 ),
                 bench=bench or OnnxBench(),
                 trials=trials,
                 reports=reports or PinnedReports(home, patience=STORE_PATIENCE_S),
-                identity=RobotIdentity(home),
+                identity=RobotIdentity(home, make=False),
                 fingerprint=device,
                 is_safe=is_safe or (lambda: not (home / MOVING_FILE).exists()),
                 journal=journal,

@@ -6,8 +6,19 @@ a key that is also the folder of another (`a` beside `a/b`), and listings too lo
 
 from ._bytes import content_type
 from ._connect import connect, pace_of, page_url, prepare, sign_in_url
-from ._content import expect_answers, fetch, fetch_file, get_document, put_document, put_once, sha256_of_file
+from ._content import (
+    expect_answers,
+    fetch,
+    fetch_file,
+    get_document,
+    put_document,
+    put_once,
+    refresh,
+    refresh_file,
+    sha256_of_file,
+)
 from ._folder import FolderStore
+from ._garbage import GRACE, LEAST_GRACE, QUARANTINE_RETENTION, Garbage, find_garbage, sweep
 from ._memory import memory_key, recall, remember
 from ._overlay import OverlayStore
 from ._pages import keep_page, read_page
@@ -17,7 +28,11 @@ from ._wire import Pace, Wire, read_bounded
 
 __all__ = [
     "BUCKETS",
+    "GRACE",
+    "LEAST_GRACE",
+    "QUARANTINE_RETENTION",
     "FolderStore",
+    "Garbage",
     "ObjectInfo",
     "ObjectStore",
     "OverlayStore",
@@ -29,6 +44,7 @@ __all__ = [
     "expect_answers",
     "fetch",
     "fetch_file",
+    "find_garbage",
     "get_document",
     "keep_page",
     "memory_key",
@@ -40,7 +56,10 @@ __all__ = [
     "read_bounded",
     "read_page",
     "recall",
+    "refresh",
+    "refresh_file",
     "remember",
     "sha256_of_file",
     "sign_in_url",
+    "sweep",
 ]

@@ -2,15 +2,19 @@
 
 import hashlib
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from components.contracts import Frozen, ObjectRef
 from components.contracts.errors import AlreadyExistsError, IntegrityError
 
-from ._protocol import ObjectStore
+from ._protocol import ObjectInfo, ObjectStore
 
 T = TypeVar("T", bound=Frozen)
+COLLECTED = ("models", "datasets")
+"""Buckets in which what nothing refers to is garbage once it is old."""
+_REFRESHED_AFTER = timedelta(days=1)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -31,7 +35,24 @@ def put_once(store: ObjectStore, bucket: str, key: str, data: bytes) -> ObjectRe
     except AlreadyExistsError:
         if hashlib.sha256(store.get(bucket, key, limit=max(len(data), 1) * 2)).hexdigest() != ref.sha256:
             raise IntegrityError(f"{ref.uri} holds other bytes than the {ref.size} that name it") from None
+        refresh(store, bucket, key, data)
     return ref
+
+
+def refresh(store: ObjectStore, bucket: str, key: str, data: bytes) -> None:
+    """Write an immutable object again if that was a day ago: who found it will use it, and garbage collection goes by
+    age. Only in the buckets that are collected."""
+    if bucket not in COLLECTED:
+        return
+    info = store.stat(bucket, key)
+    if info is None or info.modified_at < datetime.now(UTC) - _REFRESHED_AFTER:
+        store.put(bucket, key, data)
+
+
+def refresh_file(store: ObjectStore, info: ObjectInfo, path: Path) -> None:
+    """`refresh` from a file that holds the object's bytes."""
+    if info.bucket in COLLECTED and info.modified_at < datetime.now(UTC) - _REFRESHED_AFTER:
+        store.put_file(info.bucket, info.key, path)
 
 
 def fetch(store: ObjectStore, ref: ObjectRef) -> bytes:

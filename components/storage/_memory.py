@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from components.contracts import Frozen, canonical_json
 from components.contracts.errors import AlreadyExistsError, InvalidDocumentError, ObjectNotFoundError
 
+from ._content import refresh
 from ._protocol import ObjectStore
 
 T = TypeVar("T", bound=Frozen)
@@ -32,9 +33,12 @@ def memory_key(stage: str, inputs: dict[str, Any]) -> str:
 def recall(store: ObjectStore, key: str, kind: type[T]) -> T | None:
     """The result that `remember` kept under `key`; None if there is none, or only one of an older shape."""
     try:
-        return kind.parse(store.get("models", key), source=f"s3://models/{key}")
+        document = store.get("models", key)
+        result = kind.parse(document, source=f"s3://models/{key}")
     except (ObjectNotFoundError, InvalidDocumentError):
         return None
+    refresh(store, "models", key, document)
+    return result
 
 
 def remember(store: ObjectStore, key: str, result: T) -> T:

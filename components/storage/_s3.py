@@ -257,15 +257,26 @@ class S3Store:
         Returns:
             Those that were dropped.
         """
-        before, dropped = datetime.now(UTC) - age, []
-        for upload in self._parts.all_uploads(bucket):
-            if upload.begun_at > before:
-                continue
-            with suppress(StorageError):
-                if self._parts.newest_part(bucket, upload) <= before:
-                    self._parts.abandon(bucket, upload.key, upload.upload_id)
-                    dropped.append(upload)
-        return dropped
+        before = datetime.now(UTC) - age
+        return [upload for upload in self.idle_uploads(bucket, before) if self.abandon_if_idle(bucket, upload, before)]
+
+    def idle_uploads(self, bucket: str, before: datetime) -> builtins.list[OpenUpload]:
+        """The uploads to which no part came since `before`. One that vanishes or fails meanwhile is left out."""
+        begun = [upload for upload in self._parts.all_uploads(bucket) if upload.begun_at <= before]
+        return [upload for upload in begun if self._is_idle(bucket, upload, before)]
+
+    def abandon_if_idle(self, bucket: str, upload: OpenUpload, before: datetime) -> bool:
+        """Drop an upload unless a part came since `before`; False: one came, or it vanished or failed."""
+        with suppress(StorageError):
+            if self._is_idle(bucket, upload, before):
+                self._parts.abandon(bucket, upload.key, upload.upload_id)
+                return True
+        return False
+
+    def _is_idle(self, bucket: str, upload: OpenUpload, before: datetime) -> bool:
+        with suppress(StorageError):
+            return self._parts.newest_part(bucket, upload) <= before
+        return False
 
     def complete_parts(
         self, bucket: str, key: str, upload_id: str, parts: Sequence[UploadedPart], *, if_absent: bool

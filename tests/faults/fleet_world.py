@@ -153,7 +153,7 @@ class World:
         self.repository = self.publisher()
         self.repository.create()
         for robot in robots:
-            enrol_robot(self.store, self.repository, robot, self.home(robot))
+            enrol_robot(self.store, self.repository, robot, self.home(robot), hardware="simulated")
 
     def publisher(self, *, lease_s: float = 2.0, store: ObjectStore | None = None) -> ReleaseRepository:
         return ReleaseRepository(store or self.store, self.root / "keys", clock=self.clock, lease_s=lease_s)

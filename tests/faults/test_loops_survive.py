@@ -258,7 +258,7 @@ def wait_for(condition: Any) -> None:
 
 def test_agent_that_is_not_enrolled_ends_at_once(tmp_path: Path) -> None:
     own = Settings(home=tmp_path, s3_endpoint="127.0.0.1:1", robot_s3_key="key", robot_s3_secret="secret")
-    with pytest.raises(ConfigurationError, match="root of trust"):
+    with pytest.raises(ConfigurationError, match="expected the key of robot-1"):
         run_agent(own, "robot-1", tmp_path, trial_driver=f"{__name__}:drive", once=False, poll_s=0.01)
 
 

@@ -96,7 +96,7 @@ def test_agent_as_a_process_against_s3_commits_and_its_signed_report_is_heard(tm
     ):
         store, home = connect(settings), tmp_path / "robot-1"
         repository = open_repository(store, settings)
-        enrol_robot(store, repository, "robot-1", home)
+        enrol_robot(store, repository, "robot-1", home, hardware="simulated")
         enrol_here(store, settings.model_copy(update={"gateway_url": gateway.url}), "robot-1", home)
         release = repository.publish_release(keep_package(store, folder))
         start_rollout(

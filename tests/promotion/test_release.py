@@ -9,7 +9,15 @@ from pydantic import ValidationError
 from components.contracts import UNKNOWN_HARDWARE, EnrolledRobot, EnrolmentRequest, Release, Settings, TrainingPlan
 from components.contracts.errors import PromotionError
 from components.ingest import register_robot
-from components.promotion import advance, enrol_robot, find_incumbent, open_repository, release, rollouts
+from components.promotion import (
+    advance,
+    enrol_robot,
+    find_incumbent,
+    open_repository,
+    release,
+    rollouts,
+    start_rollout,
+)
 from components.storage import FolderStore
 from tests.faults.fleet_world import World
 from tests.keys import public_key
@@ -72,6 +80,25 @@ def test_robot_that_joined_without_its_hardware_only_uploads(world: World, setti
     register_robot(world.store, "uploader", KEY, hardware=UNKNOWN_HARDWARE)
     state = release(world.store, settings, world.package(), make_ensemble(), make_report(), TrainingPlan())
     assert state.plan.robots == ROBOTS
+
+
+def test_source_without_hardware_is_in_no_rollout_whatever_hardware_is_named(world: World, settings: Settings) -> None:
+    register_robot(world.store, "imported", KEY, hardware=UNKNOWN_HARDWARE)
+    named = settings.model_copy(update={"release_hardware": ("simulated", UNKNOWN_HARDWARE)})
+    state = release(world.store, named, world.package(), make_ensemble(), make_report(), TrainingPlan())
+    assert state.plan.robots == ROBOTS
+    plan = state.plan.model_copy(update={"deployment": "by-hand", "robots": ("imported", "robot-1")})
+    with pytest.raises(PromotionError, match="imported are not; enrol them first"):
+        start_rollout(world.store, plan)
+
+
+def test_source_takes_releases_once_it_is_enrolled_with_its_hardware(world: World, settings: Settings) -> None:
+    home = world.home("robot-4")
+    enrol_robot(world.store, world.repository, "robot-4", home, hardware=UNKNOWN_HARDWARE)
+    before = release(world.store, settings, world.package(tag="one"), make_ensemble(), make_report(), TrainingPlan())
+    enrol_robot(world.store, world.repository, "robot-4", home, hardware="simulated")
+    after = release(world.store, settings, world.package(tag="two"), make_ensemble(), make_report(), TrainingPlan())
+    assert (before.plan.robots, after.plan.robots) == (ROBOTS, (*ROBOTS, "robot-4"))
 
 
 def test_release_is_for_the_hardware_that_an_operator_named_whatever_robots_claim(
@@ -141,5 +168,5 @@ def test_first_call_makes_demo_keys_and_the_repository(tmp_path: Path, settings:
     assert advance(store, settings) == []
     repository = open_repository(store, settings)
     assert repository.keys.demo
-    enrol_robot(store, repository, "robot-1", tmp_path / "homes" / "robot-1")
+    enrol_robot(store, repository, "robot-1", tmp_path / "homes" / "robot-1", hardware="simulated")
     assert (tmp_path / "homes" / "robot-1" / "root.json").read_bytes() == repository.root()

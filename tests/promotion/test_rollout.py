@@ -296,14 +296,18 @@ def test_revoked_robot_is_assigned_nothing(world: World) -> None:
     assert state.assigned == ("robot-2",)
     assert world.repository.assignment("robot-1") is None
     with pytest.raises(PromotionError, match="was revoked"):
-        enrol_robot(world.store, world.repository, "robot-1", world.home("robot-1"))
+        enrol_robot(world.store, world.repository, "robot-1", world.home("robot-1"), hardware="simulated")
 
 
 def test_enrolling_again_is_no_change_and_another_key_needs_a_word(world: World, tmp_path: Path) -> None:
     before = fleet(world.store)
-    assert enrol_robot(world.store, world.repository, "robot-1", world.home("robot-1")) == before[0]
+    assert (
+        enrol_robot(world.store, world.repository, "robot-1", world.home("robot-1"), hardware="simulated") == before[0]
+    )
     with pytest.raises(PromotionError, match="another key"):
-        enrol_robot(world.store, world.repository, "robot-1", tmp_path / "elsewhere")
-    fresh = enrol_robot(world.store, world.repository, "robot-1", tmp_path / "elsewhere", replace=True)
+        enrol_robot(world.store, world.repository, "robot-1", tmp_path / "elsewhere", hardware="simulated")
+    fresh = enrol_robot(
+        world.store, world.repository, "robot-1", tmp_path / "elsewhere", hardware="simulated", replace=True
+    )
     assert fresh.public_key != before[0].public_key
     assert len(json.dumps(fresh.public_key)) == 66

@@ -1,5 +1,8 @@
 """The agent's table of states: nothing is undefined, nothing loops, everything ends."""
 
+import os
+import shutil
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
@@ -8,11 +11,11 @@ import pytest
 
 from components.contracts import AgentState, ObjectRef, Release, RobotReport
 from components.contracts.errors import ConfigurationError
-from components.robot import RobotIdentity, Slots, is_signed_by, open_agent
+from components.robot import RobotIdentity, Slots, agent_home_fault, is_signed_by, open_agent
 from components.robot._clock import implausible
 from components.robot._machine import MAX_STARTS, TRANSITIONS, next_state, resume
 from components.storage import FolderStore
-from tests.faults.fleet_world import World, light_trials
+from tests.faults.fleet_world import World, in_child, light_trials
 
 STATES: tuple[AgentState, ...] = get_args(AgentState)
 
@@ -146,12 +149,47 @@ def test_second_agent_on_the_same_home_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_robot_without_a_root_of_trust_is_told_to_enrol(tmp_path: Path) -> None:
+def refusal(home: Path) -> str:
     with (
-        pytest.raises(ConfigurationError, match="enrol the robot first"),
-        open_agent("robot-1", tmp_path, FolderStore(tmp_path / "store"), trials=light_trials),
+        pytest.raises(ConfigurationError) as refused,
+        open_agent("robot-1", home, FolderStore(home.parent / "store"), trials=light_trials),
     ):
         pass
+    return str(refused.value)
+
+
+def test_agent_says_what_is_missing_in_its_folder_and_what_to_do(tmp_path: Path) -> None:
+    home = tmp_path / "agent"
+    assert "found none on this machine" in refusal(home)
+    RobotIdentity(home)
+    assert f"expected the root of trust at {home}/root.json" in refusal(home)
+    (home / "root.json").write_bytes(b"{}")
+    (home / "robot_key.pem").unlink()
+    assert f"expected the key of robot-1 at {home}/robot_key.pem" in refusal(home)
+    assert "--replace" in refusal(home)
+    assert not (home / "robot_key.pem").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("closed", [".", "robot_key.pem", "root.json", "agent.lock", "journal.db"])
+def test_agent_of_another_user_is_told_whose_folder_it_is(tmp_path: Path, closed: str) -> None:
+    enrolled = World(tmp_path).home("robot-1")
+    with tempfile.TemporaryDirectory() as folder:  # the test's own folder is closed to others above
+        home, fault = Path(folder) / "agent", Path(folder) / "fault"
+        shutil.copytree(enrolled, home)
+        for path in (home / "agent.lock", home / "journal.db", fault):
+            path.touch()
+        for path in (Path(folder), home, fault, *home.iterdir()):
+            path.chmod(0o777)
+        (home / closed).chmod(0o700)
+
+        def as_nobody() -> None:
+            os.setuid(65534)
+            fault.write_text(str(agent_home_fault("robot-1", home)))
+
+        assert in_child(as_nobody) == 0
+        assert f"{home / closed} belongs to root and is closed to nobody" in fault.read_text()
+        assert agent_home_fault("robot-1", home) is None
 
 
 def test_idle_poll_writes_nothing_to_the_journal(tmp_path: Path) -> None:

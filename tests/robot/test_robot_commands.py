@@ -68,7 +68,9 @@ def test_an_enrolled_robots_agent_reports_through_the_gateway_with_no_right_to_w
             here |= {"DROVER_HOME": str(settings.home)}
             driver = ("--trial-driver", "components.simulation:drive_package")
             agent = ("agent", "robot-7", "--hardware", "simulated", "--once", *driver)
-            enrolled = _drover(here | {"DROVER_GATEWAY_URL": gateway.url}, "enrol", "robot-7")
+            enrolled = _drover(
+                here | {"DROVER_GATEWAY_URL": gateway.url}, "enrol", "robot-7", "--hardware", "simulated"
+            )
             repository = open_repository(store, settings)
             package = World(tmp_path / "elsewhere").package(tag="one")
             for ref in (package.manifest, *package.files.values()):
@@ -76,10 +78,17 @@ def test_an_enrolled_robots_agent_reports_through_the_gateway_with_no_right_to_w
                 store.put(ref.bucket, ref.key, data)
             repository.assign("robot-7", repository.publish_release(package), deployment="d1")
             sent = _drover(here, *agent)
+            elsewhere = _drover(here | {"DROVER_HOME": str(tmp_path / "other")}, *agent)
+            (settings.home / "robots" / "robot-7" / "agent" / "robot_key.pem").unlink()
+            keyless = _drover(here, *agent)
             heard = hear(store, fleet(store))
 
     assert enrolled.returncode == 0, enrolled.stderr
     assert sent.returncode == 0, sent.stderr
+    assert (elsewhere.returncode, keyless.returncode) == (1, 1)
+    assert "robot-7 is enrolled with hardware simulated" in " ".join(elsewhere.stderr.split())
+    assert "found none on this machine" in " ".join(elsewhere.stderr.split())
+    assert "expected the key of robot-7" in " ".join(keyless.stderr.split())
     assert (heard.latest["robot-7"].state, heard.alarms, heard.doubts) == ("QUARANTINE", (), {})
 
 
@@ -88,7 +97,7 @@ def test_a_status_with_an_alarm_ends_with_1_and_a_wrong_name_is_told(tmp_path: P
     from components.robot import Spool
 
     Spool(tmp_path / "robots" / "robot-1").journal.alarm("gateway", "it does not answer")
-    alarmed = _drover(here, "status")
+    alarmed = _drover(here, "status", "robot-1")
     unknown = _drover(here, "status", "robot-2")
 
     assert (alarmed.returncode, "ALARM gateway" in alarmed.stdout) == (1, True)

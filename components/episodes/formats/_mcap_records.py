@@ -63,17 +63,17 @@ def records(file: IO[bytes], path: Path) -> Iterator[Record | None]:
     finished = _check_magic(file, path, size)
     at = len(_MAGIC)
     while True:
-        if at == size and not finished:
-            yield None
-            return
         file.seek(at)
         head = file.read(HEAD.size)
+        if len(head) < HEAD.size and not finished:
+            yield None
+            return
         opcode, length = HEAD.unpack(head) if len(head) == HEAD.size else (0, 0)
         start = at + HEAD.size
-        if len(head) < HEAD.size or length > size - start or opcode == 0:
+        if length > size - start or opcode == 0:
             if finished or (opcode == 0 and not _only_zeros(file, at)):
-                raise EpisodeError(
-                    "mcap", f"{path.name} is damaged: expected a record at byte {at}, found none; copy it again"
+                raise DamagedRecordError(
+                    f"{path.name} is damaged: expected a record at byte {at}, found none; copy it again"
                 )
             yield None
             return
@@ -83,6 +83,8 @@ def records(file: IO[bytes], path: Path) -> Iterator[Record | None]:
             )
         yield Record(opcode, start, file.read(length) if opcode in _NEEDED else b"")
         if opcode == Opcode.FOOTER:
+            if not finished:
+                yield None
             return
         at = start + length
 

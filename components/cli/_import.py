@@ -25,6 +25,10 @@ InstructionOption = Annotated[
 ]
 RateOption = Annotated[float | None, typer.Option(help="Frames a second; otherwise one at each image.")]
 GapOption = Annotated[float, typer.Option(help="Seconds without an image that part two episodes.")]
+HoldOption = Annotated[float, typer.Option(help="Seconds for which a command counts; then the robot stands.")]
+PartialOption = Annotated[
+    bool, typer.Option("--allow-partial", help="Take what can be read, where a source holds less than it declares.")
+]
 FramesOption = Annotated[int | None, typer.Option(min=2, help="Frames an episode at most; otherwise as many as fit.")]
 EPISODES = Path("episodes")
 
@@ -56,14 +60,16 @@ def import_mcap(
     instruction: InstructionOption = None,
     rate: RateOption = None,
     gap: GapOption = 2.0,
+    hold: HoldOption = 2.0,
     frames: FramesOption = None,
+    allow_partial: PartialOption = False,
 ) -> None:
     """ROS 2 messages in MCAP: the nearest image, the last command; or an exported episode as it was."""
     from components.episodes import formats
 
     options = _ros(
         images=images, commands=commands, instructions=instructions, instruction=instruction, rate=rate, gap=gap,
-        frames=frames,
+        hold=hold, frames=frames, allow_partial=allow_partial,
     )  # fmt: skip
     tell(formats.import_mcap(source, out, robot=robot, options=options), out, robot)
 
@@ -80,14 +86,16 @@ def import_rosbag2(
     instruction: InstructionOption = None,
     rate: RateOption = None,
     gap: GapOption = 2.0,
+    hold: HoldOption = 2.0,
     frames: FramesOption = None,
+    allow_partial: PartialOption = False,
 ) -> None:
     """A rosbag2 recording: the nearest image, the last command."""
     from components.episodes import formats
 
     options = _ros(
         images=images, commands=commands, instructions=instructions, instruction=instruction, rate=rate, gap=gap,
-        frames=frames,
+        hold=hold, frames=frames, allow_partial=allow_partial,
     )  # fmt: skip
     tell(formats.import_rosbag2(source, out, robot=robot, options=options), out, robot)
 
@@ -142,7 +150,7 @@ def import_hdf5(
 
 def _ros(
     *, images: str | None, commands: str | None, instructions: str | None, instruction: str | None, rate: float | None,
-    gap: float, frames: int | None,
+    gap: float, hold: float, frames: int | None, allow_partial: bool,
 ) -> "RosOptions":  # fmt: skip
     from pydantic import ValidationError
 
@@ -151,7 +159,7 @@ def _ros(
     try:
         return RosOptions(
             image_topic=images, command_topic=commands, instruction_topic=instructions, instruction=instruction,
-            rate_hz=rate, gap_s=gap, frames_per_episode=frames,
+            rate_hz=rate, gap_s=gap, hold_s=hold, frames_per_episode=frames, allow_partial=allow_partial,
         )  # fmt: skip
     except ValidationError as error:
         fault = error.errors()[0]

@@ -9,21 +9,12 @@ from rosbags.typesys import Stores, get_typestore
 
 from components.contracts.errors import EpisodeError
 
+from ._bag import RawMessage
 from ._conversion import Action, Remarks
 from ._images import MAX_BYTES, raw_image, read_image
 from ._synchronise import Message
 
 _MAX_TEXT = 512
-
-
-@dataclass(frozen=True)
-class RawMessage:
-    """One recorded message, still in CDR."""
-
-    topic: str
-    type: str
-    time_ns: int
-    data: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +29,11 @@ class RosImage:
         """(H, W, 3) uint8 RGB."""
         data = self.message.data
         if self.compressed:
+            if "compressedDepth" in self.message.format:
+                raise EpisodeError(
+                    "image",
+                    f"{self.where}: expected a picture, got depth ({self.message.format}); choose another camera",
+                )
             return read_image(data.tobytes(), self.where)
         return raw_image(
             data, self.message.encoding, width=int(self.message.width), height=int(self.message.height),
@@ -51,6 +47,17 @@ class Decoder:
     def __init__(self, remarks: Remarks) -> None:
         self._store = get_typestore(Stores.ROS2_HUMBLE)
         self._remarks = remarks
+
+    def decoded(self, kind: str, raw: RawMessage) -> Message[RosImage]:
+        """A message of a kind of `KINDS`.
+
+        Raises:
+            EpisodeError: `message`, it is not what its type says; `image`, too large.
+        """
+        decode = {
+            "image": self.image, "command": self.command, "instruction": self.instruction, "event": self.event,
+        }  # fmt: skip
+        return decode[kind](raw)
 
     def image(self, raw: RawMessage) -> Message[RosImage]:
         if len(raw.data) > MAX_BYTES:

@@ -1,6 +1,6 @@
 """Images, commands and instructions, each at its own time, to frames: nearest image, last command, one instruction.
 
-Pure: it is given messages in the order in which they were recorded and gives frames back; it holds two images at most.
+Pure: it is given messages in the order of their time and gives frames back; it holds two images at most.
 """
 
 from collections import deque
@@ -15,8 +15,8 @@ T = TypeVar("T")
 _SECOND = 10**9
 _STALE_NS = _SECOND
 """A command held for longer is counted and told: most robots stop by themselves before."""
-_BACK_NS = _SECOND // 2
-"""A clock that goes back further was set; less is two threads that wrote out of order."""
+_LATE_NS = 5 * _SECOND
+"""A latched instruction reaches a recorder when it has found the topic: as long after the first image at most."""
 _DRIFT_NS = _SECOND // 2
 _MAX_COMMANDS = 100_000
 
@@ -37,7 +37,7 @@ class Message(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class SyncedFrame(Generic[T]):
-    """Frames of one `segment` have no gap, no clock jump and one instruction between them."""
+    """Frames of one `segment` have no gap and one instruction between them."""
 
     segment: int
     time_ns: int
@@ -48,82 +48,108 @@ class SyncedFrame(Generic[T]):
 
 
 def synchronise(
-    messages: Iterable[Message[T]], remarks: Remarks, *, rate_hz: float | None, gap_s: float
+    messages: Iterable[Message[T]],
+    remarks: Remarks,
+    *,
+    rate_hz: float | None,
+    gap_s: float,
+    hold_s: float,
+    first_instruction: tuple[int, str] | None = None,
 ) -> Iterator[SyncedFrame[T]]:
     """Frames at `rate_hz` from a segment's first image on, or at every image where it is None.
 
-    Each has the nearest image in time, the last command at or before it (zero before the first), and the last
-    instruction and event. A gap between images of more than `gap_s`, a clock that was set back and another instruction
-    begin a new segment.
+    Each has the nearest image in time, the last command at or before it (zero before the first, and `hold_s` after the
+    last), and the last instruction and event. A gap between images of more than `gap_s` and another instruction begin a
+    new segment. `first_instruction` (time, text) counts from the first image on, if it came a little later.
     """
-    sync: _Synchroniser[T] = _Synchroniser(remarks, rate_hz, gap_s)
+    sync: _Synchroniser[T] = _Synchroniser(remarks, rate_hz, gap_s, hold_s, first_instruction)
     for message in messages:
         yield from sync.push(message)
     yield from sync.finish()
 
 
+@dataclass(eq=False)
+class _Image(Generic[T]):
+    """An image message, and if a frame has shown it."""
+
+    time_ns: int
+    image: T
+    shown: bool = False
+
+
 class _Synchroniser(Generic[T]):
-    def __init__(self, remarks: Remarks, rate_hz: float | None, gap_s: float) -> None:
+    def __init__(
+        self, remarks: Remarks, rate_hz: float | None, gap_s: float, hold_s: float, first: tuple[int, str] | None
+    ) -> None:
         self._remarks = remarks
+        self._images = remarks.counts.of("images")
         self._period_ns = round(_SECOND / rate_hz) if rate_hz else None
-        self._gap_ns = round(gap_s * _SECOND)
+        self._gap_ns = round(min(gap_s, 1e9) * _SECOND)
+        self._hold_ns = round(min(hold_s, 1e9) * _SECOND)
+        self._first_instruction = first
         self._segment = 0
         self._begin_ns: int | None = None
         self._now_ns = 0
         self._offset_ns: int | None = None
-        self._waiting: Message[T] | None = None
+        self._waiting: _Image[T] | None = None
         """An image that other messages of the same moment may follow."""
-        self._previous: Message[T] | None = None
+        self._previous: _Image[T] | None = None
         self._tick = 0
         self._ticked_in_segment = False
         self._held: tuple[int, Action] | None = None
         self._commands: deque[tuple[int, Action]] = deque(maxlen=_MAX_COMMANDS)
         self._instruction: str | None = None
         self._event: str | None = None
-        self._before_command = self._stale = self._disordered = 0
+        self._before_command = self._stale = self._expired = 0
 
     def push(self, message: Message[T]) -> Iterator[SyncedFrame[T]]:
         if self._begin_ns is None:
             self._begin_ns = self._now_ns = message.time_ns
         self._watch_stamp(message)
-        time_ns = message.time_ns
-        if time_ns < self._now_ns - _BACK_NS:
+        assert message.time_ns >= self._now_ns  # whoever reads sorts
+        if message.time_ns > self._now_ns:
             yield from self._settle()
-            self._remark_jump(time_ns)
-            self._cut()
-            self._commands.clear()
-            self._held = None
-        elif time_ns < self._now_ns:
-            self._disordered += 1
-            time_ns = self._now_ns
-        elif time_ns > self._now_ns:
-            yield from self._settle()
-        self._now_ns = time_ns
-        yield from self._take(message, time_ns)
+        self._now_ns = message.time_ns
+        yield from self._take(message)
 
-    def _take(self, message: Message[T], time_ns: int) -> Iterator[SyncedFrame[T]]:
+    def _take(self, message: Message[T]) -> Iterator[SyncedFrame[T]]:
         if message.kind == "image":
             yield from self._settle()
-            self._waiting = Message("image", time_ns, message.stamp_ns, image=message.image)
+            assert message.image is not None  # an image message
+            self._waiting = _Image(message.time_ns, message.image)
+            self._tell_ahead(message.time_ns)
         elif message.kind == "command":
-            self._commands.append((time_ns, message.action))
+            self._commands.append((message.time_ns, message.action))
         elif message.kind == "event":
             self._event = message.text
         elif message.text != self._instruction:
             if self._ticked_in_segment and self._instruction is not None:
-                self._remarks.note(f"another instruction {self._at(time_ns)}: a new episode begins there")
+                self._remarks.note(f"another instruction {self._at(message.time_ns)}: a new episode begins there")
             if self._ticked_in_segment:
                 self._cut()
             self._instruction = message.text
 
+    def _tell_ahead(self, image_ns: int) -> None:
+        """The first instruction counts for images that came a little before it."""
+        if self._first_instruction is None or self._instruction is not None:
+            return
+        told_ns, text = self._first_instruction
+        self._first_instruction = None
+        if 0 < told_ns - image_ns <= _LATE_NS:
+            late_s = (told_ns - image_ns) / _SECOND
+            self._remarks.note(f"the first instruction came {late_s:.1f} s after the first image: it counts from there")
+            self._instruction = text
+
     def finish(self) -> Iterator[SyncedFrame[T]]:
         yield from self._settle()
+        self._forget(self._previous)
         if self._before_command:
             self._remarks.note(f"{self._before_command} frames before the first command: their action is zero")
         if self._stale:
             self._remarks.note(f"{self._stale} frames hold a command that is older than {_STALE_NS // _SECOND} s")
-        if self._disordered:
-            self._remarks.note(f"{self._disordered} messages recorded out of order, by less than {_BACK_NS / 1e9} s")
+        if self._expired:
+            hold_s = self._hold_ns / _SECOND
+            self._remarks.note(f"{self._expired} frames more than {hold_s:g} s after a command: their action is zero")
 
     def _settle(self) -> Iterator[SyncedFrame[T]]:
         """The waiting image's moment has passed: give the frames up to it."""
@@ -136,8 +162,9 @@ class _Synchroniser(Generic[T]):
             self._remarks.note(f"a gap of {gap_s:.1f} s between images {self._at(previous.time_ns)}: a new episode")
             self._cut()
             previous = None
-        self._previous = image
+        replaced, self._previous = self._previous, image
         if self._period_ns is None:
+            self._forget(replaced)
             yield self._frame(image.time_ns, image)
             return
         if previous is None:
@@ -146,27 +173,33 @@ class _Synchroniser(Generic[T]):
             nearer = previous if previous and self._tick - previous.time_ns < image.time_ns - self._tick else image
             yield self._frame(self._tick, nearer)
             self._tick += self._period_ns
+        self._forget(replaced)
 
-    def _frame(self, time_ns: int, image: Message[T]) -> SyncedFrame[T]:
+    def _forget(self, image: _Image[T] | None) -> None:
+        """No later frame can show it."""
+        if image is not None and not image.shown:
+            self._images.drop("between the frames of the rate")
+
+    def _frame(self, time_ns: int, image: _Image[T]) -> SyncedFrame[T]:
         while self._commands and self._commands[0][0] <= time_ns:
             self._held = self._commands.popleft()
         if self._held is None:
             self._before_command += 1
+        elif time_ns - self._held[0] > self._hold_ns:
+            self._expired += 1
+            self._held = (self._held[0], STANDING)
         elif time_ns - self._held[0] > _STALE_NS:
             self._stale += 1
         self._ticked_in_segment = True
-        assert image.image is not None  # an image message
+        image.shown = True
         action = self._held[1] if self._held else STANDING
         return SyncedFrame(self._segment, time_ns, image.image, action, self._instruction, self._event)
 
     def _cut(self) -> None:
         self._segment += 1
+        self._forget(self._previous)
         self._previous = None
         self._ticked_in_segment = False
-
-    def _remark_jump(self, time_ns: int) -> None:
-        back_s = (self._now_ns - time_ns) / _SECOND
-        self._remarks.note(f"the recording's clock was set back by {back_s:.1f} s: a new episode begins there")
 
     def _watch_stamp(self, message: Message[T]) -> None:
         """The sender's clock against the recorder's: a jump between them is told, and the recorder's is believed."""

@@ -24,6 +24,7 @@ from . import (
     _report,
     _robot,
     _rollout,
+    _run,
     _stack,
     _suggest,
 )
@@ -35,6 +36,7 @@ app = typer.Typer(
     help="From what robots saw to a better policy on each.",
 )
 app.add_typer(_stack.app)
+app.command("run")(_run.run)
 _robot.app.add_typer(_fleet.app)
 app.add_typer(_robot.app, name="robot")
 app.add_typer(_import.app, name="import")

@@ -76,7 +76,7 @@ from ._packages import (
 from ._policies import Ensemble, EpochMetrics, Policy, PolicyBatch, PolicySpec, TrainedPolicy, TrainingSpec
 from ._refs import MAX_NUMBER, Count, Lineage, ObjectRef, Positive, Sha256
 from ._robots import AgentState, EnrolledRobot, HardwareId, ReportAnswer, RobotReport, SignedReport, hardware_id
-from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
+from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan, TrainingRequest
 from ._scores import ClosedLoopScore, DriverRole, OpenLoopScore, Role
 from ._senses import (
     Ablation,
@@ -214,6 +214,7 @@ __all__ = [
     "TrainedMembers",
     "TrainedPolicy",
     "TrainingPlan",
+    "TrainingRequest",
     "TrainingSpec",
     "TrialOutcome",
     "TrialPlan",

@@ -1,15 +1,19 @@
 """What a run of the story leaves behind: references and reasons, never figures that stand elsewhere."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from ._base import Frozen
-from ._datasets import DatasetVersion
+from pydantic import ValidationError
+
+from ._base import Frozen, faults
+from ._datasets import DatasetSpec, DatasetVersion
 from ._episodes import CheckReport, Receipt
 from ._evidence import EvaluationReport
 from ._fleet import PromotionDecision, Release
 from ._packages import PolicyPackage
 from ._policies import Ensemble, PolicySpec, TrainedPolicy
 from ._trials import TrialPlan
+from .errors import ConfigurationError
 
 
 class TrainingPlan(Frozen):
@@ -29,6 +33,28 @@ class TrainingPlan(Frozen):
     """In rollout order, the canary first; empty: every enrolled robot."""
     soak_trials: int = 4
     """Trials that each robot drives on the new release before it counts."""
+
+
+class TrainingRequest(Frozen):
+    """The parameters of `train-and-promote`."""
+
+    dataset: DatasetSpec | None = None
+    """Which episodes, how split and resized; None: all."""
+    plan: TrainingPlan | None = None
+    """Members, closed-loop trials, rollout; None: the defaults."""
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Self:
+        """Read the parameters that somebody typed.
+
+        Raises:
+            ConfigurationError: they do not fit; the message names every fault.
+        """
+        try:
+            return cls.model_validate(parameters)
+        except ValidationError as error:
+            found = faults(error)
+            raise ConfigurationError(f"{len(found)} of the parameters do not fit: {'; '.join(found)}") from None
 
 
 class TrainedMembers(Frozen):

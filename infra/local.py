@@ -40,6 +40,7 @@ from components.contracts.settings import STACK_FILE
 from components.terminal import Console, PlainColumn
 
 from . import _home, _meter, _parts, _prefect, _processes
+from ._ray import ray_environment
 from ._supervisor import STATE_FILE, Running, some_parts, store_alone, supervise
 
 __all__ = [
@@ -159,14 +160,15 @@ def status(settings: Settings) -> list[PartStatus]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Variables for a shell or a flow that is to use the running stack: its home, Prefect and its credential.
+    """Variables for a shell or a flow that is to use the running stack: its home, and what the commands `prefect` and
+    `ray` need to reach theirs, credentials included.
 
     Raises:
         StackError: no stack runs in this home.
     """
     if not settings.prefect_api_url:
         raise StackError(f"expected a running stack in {settings.home}, found none: start it with `drover up`")
-    return {"DROVER_HOME": str(_resolved(settings))} | _prefect.client_environment(settings)
+    return {"DROVER_HOME": str(_resolved(settings))} | _prefect.client_environment(settings) | ray_environment(settings)
 
 
 def processes(settings: Settings) -> list[int]:

@@ -46,6 +46,7 @@ class Run:
     title: str
     """The state's name, e.g. `Refused` or `AwaitingConcurrencySlot`."""
     message: str
+    """The state's; of a failure the error's, without Prefect's introduction."""
     begun: datetime | None
     seconds: float
 
@@ -138,10 +139,10 @@ class Runs:
     def reason(self, run: Run) -> str:
         """Explain a run that failed: the message of the stage that failed, else the run's own, else its last errors."""
         failed = [stage for stage in self.stages(run) if stage.state in {"FAILED", "CRASHED"}]
-        if run.state != "CRASHED" and failed and (said := _message(failed[-1].message)) in _message(run.message):
-            return f"{failed[-1].name}: {said}"
+        if run.state != "CRASHED" and failed and failed[-1].message in run.message:
+            return f"{failed[-1].name}: {failed[-1].message}"
         if run.state == "FAILED" and run.message:
-            return _message(run.message)
+            return run.message
         said = run.message or f"it ended as {run.title}"
         errors_logged = [line.text for line in self.logs(run, last=_PAGE) if line.level >= 40]
         return f"{said}; its last error: {errors_logged[-1]}" if errors_logged else said
@@ -212,7 +213,7 @@ def _run(document: Mapping[str, Any]) -> Run:
         name=str(document["name"]),
         state=str(state.get("type") or "PENDING"),
         title=str(state.get("name") or "Pending"),
-        message=str(state.get("message") or ""),
+        message=_message(str(state.get("message") or "")),
         begun=_time_of(document.get("start_time")),
         seconds=float(document.get("estimated_run_time") or 0.0),
     )
@@ -225,7 +226,7 @@ def _stage(document: Mapping[str, Any]) -> Stage:
         id=str(document["id"]),
         name=named[0] if named else str(document["name"]),
         state=str(state.get("type") or "PENDING"),
-        message=str(state.get("message") or ""),
+        message=_message(str(state.get("message") or "")),
         seconds=float(document.get("estimated_run_time") or 0.0),
     )
 

@@ -32,6 +32,7 @@ from components.contracts import (
     StageTiming,
     TrainedMembers,
     TrainingPlan,
+    TrainingRequest,
 )
 from components.contracts.errors import StorageError
 
@@ -135,6 +136,15 @@ def ingest_inbox() -> IngestSummary:
     except StorageError as error:  # the next run does it
         run_log().warning("abandoned uploads were not looked for: %s", error)
     return IngestSummary(receipts=tuple(receipts), checks=report)
+
+
+@door("preflight", minutes=5)
+def preflight(spec: DatasetSpec, plan: TrainingPlan) -> None:
+    """Whatever the request and the catalogue can tell of a failure to come, before the first stage that costs time."""
+    from components.preflight import require
+
+    for warning in require(open_store(), Settings(), TrainingRequest(dataset=spec, plan=plan)):
+        run_log().warning("%s", warning)
 
 
 @door("episodes", minutes=5)

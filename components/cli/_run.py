@@ -44,7 +44,7 @@ def run(
 
     settings = Settings()
     with open_runs(settings) as runs:
-        checked = _checked(flow, _parsed(parameters or ()))
+        checked = _checked(settings, flow, _parsed(parameters or ()))
         started = runs.start(flow, checked)
         console.print(f"{flow} {started.name} is started: {runs.page(started)}")
         if detach:
@@ -84,17 +84,21 @@ def _parsed(said: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _checked(flow: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def _checked(settings: Settings, flow: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """The parameters, once nothing speaks against them.
 
     Raises:
-        ConfigurationError: parameters that the flow does not take, with every fault.
+        ConfigurationError: parameters that the flow does not take, or a run that would fail; with every fault.
     """
     if flow != "train-and-promote":
         if parameters:
             raise ConfigurationError(f"{flow} takes no parameters, got {', '.join(parameters)}")
         return parameters
-    TrainingRequest.of(parameters)
+    request = TrainingRequest.of(parameters)
+    from components import preflight, storage
+
+    for warning in preflight.require(storage.connect(settings), settings, request):
+        console.print(styled(("warning:", "yellow"), f" {warning}"))
     return parameters
 
 

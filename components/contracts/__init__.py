@@ -6,6 +6,7 @@ What is not covered: behaviour. A type here says what a thing is; the room named
 from . import errors
 from ._base import Frozen, canonical_json
 from ._datasets import (
+    LEAST_EPISODES,
     SPLITS,
     AxisStatistics,
     Collection,
@@ -73,7 +74,18 @@ from ._packages import (
     TensorSpec,
     Tolerances,
 )
-from ._policies import Ensemble, EpochMetrics, Policy, PolicyBatch, PolicySpec, TrainedPolicy, TrainingSpec
+from ._policies import (
+    ENSEMBLE,
+    MOST_OTHER_KEYS,
+    Ensemble,
+    EpochMetrics,
+    MemberName,
+    Policy,
+    PolicyBatch,
+    PolicySpec,
+    TrainedPolicy,
+    TrainingSpec,
+)
 from ._refs import MAX_NUMBER, Count, Lineage, ObjectRef, Positive, Sha256
 from ._robots import AgentState, EnrolledRobot, HardwareId, ReportAnswer, RobotReport, SignedReport, hardware_id
 from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan, TrainingRequest
@@ -112,10 +124,13 @@ __all__ = [
     "BASELINES",
     "BLIND",
     "DRIVERS",
+    "ENSEMBLE",
     "EXPERT",
     "FIRST_FRAME_WARNING",
     "INCUMBENT",
+    "LEAST_EPISODES",
     "MAX_NUMBER",
+    "MOST_OTHER_KEYS",
     "PART_BYTES",
     "SPLITS",
     "STACK_FILE",
@@ -168,6 +183,7 @@ __all__ = [
     "Leak",
     "LeakCheck",
     "Lineage",
+    "MemberName",
     "Method",
     "Metric",
     "Novelty",

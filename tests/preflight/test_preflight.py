@@ -148,7 +148,10 @@ def test_without_a_robot_a_release_could_go_nowhere(tmp_path: Path, settings: Se
         ({"plan": {"rollout_robots": ["Robot 1"]}}, "plan.rollout_robots"),
         ({"plan": {"rollout_robots": ["robot-1", "robot-1"]}}, "each robot of the rollout once"),
         ({"plan": {"members": {"a/b": {"recipe": "x", "axes": ["linear_x"]}}}}, "plan.members"),
-        ({"plan": {"members": {"constant": {"recipe": "x", "axes": ["linear_x"]}}}}, "reports call something else constant"),
+        (
+            {"plan": {"members": {"constant": {"recipe": "x", "axes": ["linear_x"]}}}},
+            "something else constant",
+        ),
         ({"plan": {"members": {"m": {"recipe": "x", "axes": ["linear_y", "linear_x"]}}}}, "in that order"),
         ({"plan": {"distributed": {n: {"recipe": "x", "axes": ["linear_x"]} for n in "ab"}}}, "plan.distributed"),
         (

@@ -72,6 +72,7 @@ def _import(
 
     def recordings() -> Iterator[Recording]:
         for path in paths:
+            remarks.begin(path.name)
             bag = opened(path, remarks)
             if bag.own is not None:
                 yield _own(bag, robot, remarks)

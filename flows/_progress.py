@@ -1,6 +1,5 @@
 """Progress on a terminal, and the same in words in the log of a worker that has none."""
 
-import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -20,7 +19,8 @@ from rich.progress import Progress as Bars
 from components.contracts import EpochMetrics
 from components.terminal import Console, PlainColumn
 
-_LOG = logging.getLogger("prefect.drover")
+from ._log import run_log
+
 _LOG_EVERY_S = 10.0
 
 
@@ -70,4 +70,4 @@ class Progress:
         now = time.monotonic()
         if self._bars.disable and (done >= total or now - self._logged > _LOG_EVERY_S):
             self._logged = now
-            _LOG.info("%s: %d of %d %s", name, done, total, note)
+            run_log().info("%s: %d of %d %s", name, done, total, note)

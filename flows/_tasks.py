@@ -3,7 +3,6 @@
 Rooms are imported where they are called: a door loads torch, Ray or Great Expectations, and a flow must start at once.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,13 +32,14 @@ from components.contracts import (
     StageTiming,
     TrainedMembers,
     TrainingPlan,
+    TrainingRequest,
 )
 from components.contracts.errors import StorageError
 
+from ._log import run_log
 from ._progress import Progress
 from ._store import open_store
 
-_LOG = logging.getLogger("prefect.drover")
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Frozen)
@@ -83,7 +83,7 @@ class Stages:
             found = storage.recall(self.store, key, kind)
             if found is None:
                 return storage.remember(self.store, key, stage(*inputs))
-            _LOG.info("%s: inputs are unchanged, skipped", stage.name)
+            run_log().info("%s: inputs are unchanged, skipped", stage.name)
             skip()
             return found
 
@@ -134,8 +134,17 @@ def ingest_inbox() -> IngestSummary:
     try:
         ingest.drop_abandoned_uploads(store)
     except StorageError as error:  # the next run does it
-        _LOG.warning("abandoned uploads were not looked for: %s", error)
+        run_log().warning("abandoned uploads were not looked for: %s", error)
     return IngestSummary(receipts=tuple(receipts), checks=report)
+
+
+@door("preflight", minutes=5)
+def preflight(spec: DatasetSpec, plan: TrainingPlan) -> None:
+    """Whatever the request and the catalogue can tell of a failure to come, before the first stage that costs time."""
+    from components.preflight import require
+
+    for warning in require(open_store(), Settings(), TrainingRequest(dataset=spec, plan=plan)):
+        run_log().warning("%s", warning)
 
 
 @door("episodes", minutes=5)
@@ -217,7 +226,7 @@ def find_incumbent() -> Incumbent | None:
 
     incumbent = promotion.find_incumbent(open_store())
     if incumbent and incumbent.report is None:
-        _LOG.warning(
+        run_log().warning(
             "the report of %s is of an older Drover and counts no more: it is evaluated anew", incumbent.release.name
         )
     return incumbent

@@ -1,6 +1,6 @@
 """The story: what robots saw and did becomes a better policy on every robot.
 
-    dataset -> train -> ensemble -> evaluate -> package -> gate -> release
+    preflight -> dataset -> train -> ensemble -> evaluate -> package -> gate -> release
 
 Started again after a kill, a run skips what is done: every stage's result is kept by its inputs' content. A run that
 finds nothing new ends in seconds and says why. Robots then take the release step by step: `advance_rollouts`.
@@ -45,6 +45,7 @@ def train_and_promote(dataset: DatasetSpec | None = None, plan: TrainingPlan | N
     spec, plan = dataset or DatasetSpec(), plan or TrainingPlan()
     stages = tasks.Stages()
 
+    tasks.preflight(spec, plan)
     spec, episodes = tasks.list_episodes(spec)
     version = stages.run(tasks.build_dataset, DatasetVersion, spec, episodes)
     members = [

@@ -1,6 +1,5 @@
 """The demo's result for people: one table a question, then the links to open."""
 
-from rich.console import Group, RenderableType
 from rich.table import Table
 
 from components.terminal import Console, link, styled
@@ -11,19 +10,21 @@ from ._demo_result import DemoResult, Figure
 def show(result: DemoResult, console: Console) -> None:
     """Print the whole result."""
     console.print()
-    console.print(Group(*_sections(result)))
+    for section in _sections(result):
+        console.print(section)
+        console.print()
     console.print("Open", style="bold")
     for name, url in result.links.items():
         console.print(styled((f"{name:<10} ", "dim"), link(url)))  # one line each, to be copied whole
 
 
-def _sections(result: DemoResult) -> list[RenderableType]:
-    sections: list[RenderableType] = [_episodes(result), _policies(result)]
+def _sections(result: DemoResult) -> list[Table]:
+    sections: list[Table] = [_episodes(result), _policies(result)]
     if result.closed_loop:
         sections.append(_closed_loop(result))
     sections.append(_trust(result))
     sections += [_release(result), _robots(result), _stages(result)]
-    return [part for section in sections for part in (section, "")]
+    return sections
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -39,7 +40,7 @@ def _interval(figure: Figure, *, percent: bool = False) -> str:
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
-def _episodes(result: DemoResult) -> RenderableType:
+def _episodes(result: DemoResult) -> Table:
     episodes, dataset = result.episodes, result.dataset
     table = _table("Episodes", "", "")
     table.columns[1].justify = "left"
@@ -52,7 +53,7 @@ def _episodes(result: DemoResult) -> RenderableType:
     return table
 
 
-def _policies(result: DemoResult) -> RenderableType:
+def _policies(result: DemoResult) -> Table:
     mae_axes = ", ".join(result.policies[0].mae_by_axis) if result.policies else ""
     frames = ", simulated frames" if result.simulated else ""
     title = f"Policies on the test split{frames} (MAE over {mae_axes}; 95 % intervals by episode)"
@@ -66,7 +67,7 @@ def _policies(result: DemoResult) -> RenderableType:
     return table
 
 
-def _trust(result: DemoResult) -> RenderableType:
+def _trust(result: DemoResult) -> Table:
     """What the figures are worth: one line a question."""
     table = _table("How far to trust it", "", "")
     table.columns[1].justify = "left"
@@ -82,7 +83,7 @@ def _trust(result: DemoResult) -> RenderableType:
     return table
 
 
-def _closed_loop(result: DemoResult) -> RenderableType:
+def _closed_loop(result: DemoResult) -> Table:
     trials = result.closed_loop[0].success.n
     table = _table(f"Closed loop: {trials} seeded trials (simulated)", "driver", "success", "SPL", "collisions")
     for row in result.closed_loop:
@@ -91,7 +92,7 @@ def _closed_loop(result: DemoResult) -> RenderableType:
     return table
 
 
-def _release(result: DemoResult) -> RenderableType:
+def _release(result: DemoResult) -> Table:
     table = _table("Package and promotion", "", "")
     table.columns[1].justify = "left"
     if result.package:
@@ -108,14 +109,14 @@ def _release(result: DemoResult) -> RenderableType:
     return table
 
 
-def _robots(result: DemoResult) -> RenderableType:
+def _robots(result: DemoResult) -> Table:
     table = _table("Fleet", "robot", "release", "state")
     for row in result.robots:
         table.add_row(row.robot, row.release or "-", row.state)
     return table
 
 
-def _stages(result: DemoResult) -> RenderableType:
+def _stages(result: DemoResult) -> Table:
     table = _table(
         f"Time: {result.wall_s:.0f} s in all, at most {result.peak_rss_mib:,.0f} MiB of memory", "stage", "seconds", ""
     )

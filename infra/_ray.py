@@ -57,6 +57,14 @@ def make_private(folder: Path) -> None:
     folder.chmod(0o700)
 
 
+def ray_environment(settings: Settings) -> dict[str, str]:
+    """Variables with which Ray's commands and drivers of one's own reach the stack's Ray."""
+    if settings.ray_address is None:
+        return {}
+    local = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if settings.ray_address.startswith("127.0.0.1:") else {}
+    return {"RAY_ADDRESS": settings.ray_address, "RAY_USAGE_STATS_ENABLED": "0"} | local | settings.ray_access
+
+
 def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
     folder = ray_folder(settings.home)
     options = {
@@ -101,7 +109,7 @@ def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
             "SPT_NOENV": "1",  # else Ray writes its processes' names over the mark by which they are found and ended
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray turns 127.0.0.1 into the machine's outer address
             "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
         },
         healthy=healthy,

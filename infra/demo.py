@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from components.contracts import IngestSummary, RolloutState, RunSummary, Settings
+from components import preflight
+from components.contracts import IngestSummary, RolloutState, RunSummary, Settings, TrainingRequest
 from components.contracts.errors import DroverError, ObjectNotFoundError
 from components.storage import ObjectStore, connect, prepare, sign_in_url
 from components.terminal import Console
@@ -60,6 +61,7 @@ def run_demo(*, robots: int, episodes: int, console: Console) -> DemoResult:
             _run_flow("flows.ingest_episodes")
         with stages.stage("robots collect receipts"):
             _collect_receipts(settings, fleet)
+        preflight.require(store, settings, TrainingRequest())
         for robot in fleet:
             open_things.enter_context(_agent(settings, store, robot))
         with stages.stage("train and promote"):

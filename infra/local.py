@@ -4,6 +4,7 @@
     status(settings)   what runs, where, since when
     down(settings)     end it; nothing is left
     run(settings)      the same in the foreground, until Ctrl-C
+    log_files(settings)     where each part's log is; `last_lines` and `Tail` read one
     environment(settings)   what a shell needs to use it, secrets included
     some_parts(settings, *names)  a context with parts of it, e.g. the store and the gateway
     store_alone(settings)   a context with the object store by itself
@@ -39,15 +40,20 @@ from components.contracts.errors import DroverError, StackError
 from components.contracts.settings import STACK_FILE
 from components.terminal import Console, PlainColumn
 
-from . import _home, _meter, _parts, _prefect, _processes
+from . import _home, _log_files, _meter, _parts, _prefect, _processes
+from ._log_files import Tail, last_lines
+from ._ray import ray_environment
 from ._supervisor import STATE_FILE, Running, some_parts, store_alone, supervise
 
 __all__ = [
     "PartStatus",
     "Running",
     "Store",
+    "Tail",
     "down",
     "environment",
+    "last_lines",
+    "log_files",
     "processes",
     "run",
     "some_parts",
@@ -159,14 +165,20 @@ def status(settings: Settings) -> list[PartStatus]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Variables for a shell or a flow that is to use the running stack: its home, Prefect and its credential.
+    """Variables for a shell or a flow that is to use the running stack: its home, and what the commands `prefect` and
+    `ray` need to reach theirs, credentials included.
 
     Raises:
         StackError: no stack runs in this home.
     """
     if not settings.prefect_api_url:
         raise StackError(f"expected a running stack in {settings.home}, found none: start it with `drover up`")
-    return {"DROVER_HOME": str(_resolved(settings))} | _prefect.client_environment(settings)
+    return {"DROVER_HOME": str(_resolved(settings))} | _prefect.client_environment(settings) | ray_environment(settings)
+
+
+def log_files(settings: Settings) -> dict[str, Path]:
+    """Part -> its log, running or not; the agents of a demo's robots too."""
+    return _log_files.log_files(_resolved(settings))
 
 
 def processes(settings: Settings) -> list[int]:

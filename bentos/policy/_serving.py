@@ -82,7 +82,7 @@ class Serving:
         except OSError:
             self._problem = (
                 f"no policy is served yet: expected a package at {self._folder}; promote one "
-                "(`prefect deployment run train-and-promote/on-demand`) or set DROVER_PACKAGE"
+                "(`drover run train-and-promote`) or set DROVER_PACKAGE"
             )
             return
         seen = (status.st_dev, status.st_ino, status.st_mtime_ns)

@@ -8,7 +8,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import Field
@@ -65,7 +65,7 @@ def keep_figures(
     judged_at: datetime,
     refused: Mapping[str, int],
 ) -> None:
-    """Keep a batch's figures. Judged again, the later one counts."""
+    """Keep a batch's figures, beside those of every time that it was judged before."""
     errors = {item.sha256 for item in report.findings if item.severity == "error"}
     drift = {
         "brightness": [item.brightness_mean for item in summaries],
@@ -93,22 +93,24 @@ def keep_figures(
 
 
 def trend(store: ObjectStore, *, last: int = LAST) -> list[BatchFigures]:
-    """The newest batches, oldest first; of one that was judged several times the last time. What is none is left out.
+    """The newest verdicts on batches, oldest first. A batch that was judged again keeps its first verdict and has the
+    later one beside it; one that was judged again with the same outcome, such as after a kill, counts once. What is no
+    verdict is left out.
 
     Raises:
         StorageError: the store failed.
     """
     keys = [info.key for info in store.list("reports", _FOLDER) if info.size <= _LIMIT and _NAME.fullmatch(info.key)]
     keys = sorted(keys)[-last:]
-    found: dict[tuple[str, ...], BatchFigures] = {}
+    found: dict[str, BatchFigures] = {}
     for key in keys:
         try:
             figures = BatchFigures.parse(store.get("reports", key, limit=_LIMIT), source=f"s3://reports/{key}")
         except (InvalidDocumentError, ObjectNotFoundError) as error:
             _LOG.error("ALARM figures of a batch are left out: %s", error)
             continue
-        found.pop(figures.batches, None)
-        found[figures.batches] = figures
+        outcome = figures.model_copy(update={"judged_at": datetime.min.replace(tzinfo=UTC)}).digest()
+        found.setdefault(outcome, figures)
     return list(found.values())
 
 

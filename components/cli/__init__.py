@@ -1,5 +1,6 @@
 """`drover ...`: thin, every command calls one door. Rooms are imported where they are called."""
 
+import os
 import sys
 import traceback
 from typing import NoReturn
@@ -21,11 +22,13 @@ from . import (
     _gate,
     _gc,
     _import,
+    _logs,
     _quarantine,
     _rebuild,
     _report,
     _robot,
     _rollout,
+    _run,
     _stack,
     _suggest,
 )
@@ -37,6 +40,8 @@ app = typer.Typer(
     help="From what robots saw to a better policy on each.",
 )
 app.add_typer(_stack.app)
+app.command("run")(_run.run)
+app.command("logs")(_logs.logs)
 _robot.app.add_typer(_fleet.app)
 app.add_typer(_robot.app, name="robot")
 app.add_typer(_import.app, name="import")
@@ -68,6 +73,9 @@ def main() -> None:
         _fail(str(error))
     except ModuleNotFoundError as error:
         _fail(f"this command needs {error.name}, which a robot's installation leaves out: install drover[platform]")
+    except BrokenPipeError:  # whoever read, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is flushed at the end goes nowhere
+        sys.exit(0)
     except typer.Abort:
         _fail("aborted; nothing was changed")
     except typer.TyperException as error:

@@ -65,11 +65,16 @@ def checks_trend() -> None:
         "judged (UTC)", "batch", "episodes", "quarantined", "warned", "unreadable", "rules broken",
         box=None, header_style="dim",
     )  # fmt: skip
-    for item in checks.trend(store)[-20:]:
+    before: set[str] = set()
+    judged = []
+    for item in checks.trend(store):
+        judged.append((item, " again" if item.batches[0] in before else ""))
+        before.add(item.batches[0])
+    for item, again in judged[-20:]:
         broken = ", ".join(f"{rule} {count}" for rule, count in (item.by_rule | item.refused).items())
         table.add_row(
-            f"{item.judged_at:%Y-%m-%d %H:%M:%S}", item.batches[0][:12], str(item.episodes), str(item.with_errors),
-            str(item.with_warnings), str(sum(item.refused.values())), broken,
+            f"{item.judged_at:%Y-%m-%d %H:%M:%S}", item.batches[0][:12] + again, str(item.episodes),
+            str(item.with_errors), str(item.with_warnings), str(sum(item.refused.values())), broken,
         )  # fmt: skip
     console.print(table)
     page = checks.keep_trend(store)

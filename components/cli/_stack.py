@@ -1,16 +1,18 @@
 """`drover up | down | status | demo`: the stack on this machine, and the whole loop on it."""
 
+import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from components.contracts import Settings
 from components.contracts.errors import ConfigurationError
-from components.terminal import Console, echo, styled
+from components.terminal import echo, echo_json, styled
 
 from ._console import console
 
@@ -29,7 +31,7 @@ def up(store: StoreOption = "seaweedfs", *, foreground: bool = False) -> None:
     if foreground:
         local.run(Settings(), store=store)  # type: ignore[arg-type]  # checked above
     else:
-        _print_stack(local.up(Settings(), store=store))  # type: ignore[arg-type]
+        console.print(_stack_table(local.up(Settings(), store=store)))  # type: ignore[arg-type]
 
 
 @app.command()
@@ -43,7 +45,9 @@ def down() -> None:
 
 @app.command()
 def status(
-    *, secrets: Annotated[bool, typer.Option("--secrets", help="Print Prefect's and the Bento's too.")] = False
+    *,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Print Prefect's and the Bento's too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show what runs, where, since when, and how to sign in."""
     from components import promotion
@@ -51,13 +55,20 @@ def status(
 
     settings = Settings()
     rows = local.status(settings)
+    sign_in = dict(_sign_in(settings, secrets=secrets)) if rows else {}
+    demo_keys = (promotion.keys_folder(settings) / promotion.WARNING_FILE).exists()
+    if as_json:
+        parts = [asdict(row) | {"since": row.since.isoformat() if row.since else None} for row in rows]
+        document = {"home": str(settings.home), "parts": parts, "sign_in": sign_in, "demo_keys": demo_keys}
+        echo_json(json.dumps(document, indent=2, ensure_ascii=False))
+        return
     if rows:
-        _print_stack(rows)
+        console.print(_stack_table(rows))
     else:
         console.print("nothing is running: start it with `drover up`")
-    for name, line in _sign_in(settings, secrets=secrets) if rows else ():
+    for name, line in sign_in.items():
         console.print(f"{name}: {line}")
-    if (promotion.keys_folder(settings) / promotion.WARNING_FILE).exists():
+    if demo_keys:
         console.print("releases are signed with DEMO KEYS: they prove nothing (docs/operations.md)", style="yellow")
 
 
@@ -74,14 +85,16 @@ def env() -> None:
 def demo(
     robots: Annotated[int, typer.Option(min=1, help="Robots that record.")] = 4,
     episodes: Annotated[int, typer.Option(min=24, help="Episodes that they record in all.")] = 128,
-    json: Annotated[Path | None, typer.Option(help="Write the result for machines (docs/demo.schema.json).")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the result for machines (docs/demo.schema.json).")
+    ] = None,
 ) -> None:
     """The whole loop on this machine: robots, episodes, policies, evidence, release, fleet."""
     from infra import demo as story
 
     result = story.run_demo(robots=robots, episodes=episodes, console=console)
-    if json:
-        json.write_text(result.model_dump_json(indent=2))
+    if json_file:
+        json_file.write_text(result.model_dump_json(indent=2))
     raise typer.Exit(0 if result.promotion.decision != "refused" else 3)
 
 
@@ -103,13 +116,9 @@ def _sign_in(settings: Settings, *, secrets: bool) -> Iterator[tuple[str, str]]:
             yield name, f"{url} {where} {shown}"
 
 
-def _print_stack(rows: list[Any]) -> None:
-    """Print the table at its own width: a terminal folds a long line, and an address is of use as a whole alone."""
-    Console(width=max(console.width, 110)).print(_stack_table(rows))
-
-
 def _stack_table(rows: list[Any]) -> Table:
-    table = Table("part", "where", "pid", "state", "since", "restarts", "MiB", "", box=None, header_style="dim")
+    columns = ("part", "where", "pid", "state", Column("since", no_wrap=True), "restarts", "MiB", "")
+    table = Table(*columns, box=None, header_style="dim")
     for row in rows:
         since = f"{row.since:%m-%d %H:%M}" if row.since else ""
         colour = {"running": "green", "waiting": "dim"}.get(row.state, "yellow")

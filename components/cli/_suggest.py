@@ -60,7 +60,7 @@ def _subject(store: "ObjectStore", dataset: str) -> "Ensemble":
     raise EvidenceError(
         "expected an evaluated ensemble or a promoted policy to ask"
         + (f", trained on dataset {version[:12]}" if version else "")
-        + ", found none; `prefect deployment run train-and-promote/on-demand` makes one"
+        + ", found none; `drover run train-and-promote` makes one"
     )
 
 

@@ -6,6 +6,7 @@ What is not covered: behaviour. A type here says what a thing is; the room named
 from . import errors
 from ._base import Frozen, canonical_json
 from ._datasets import (
+    LEAST_EPISODES,
     SPLITS,
     AxisStatistics,
     Collection,
@@ -74,7 +75,18 @@ from ._packages import (
     TensorSpec,
     Tolerances,
 )
-from ._policies import Ensemble, EpochMetrics, Policy, PolicyBatch, PolicySpec, TrainedPolicy, TrainingSpec
+from ._policies import (
+    ENSEMBLE,
+    MOST_OTHER_KEYS,
+    Ensemble,
+    EpochMetrics,
+    MemberName,
+    Policy,
+    PolicyBatch,
+    PolicySpec,
+    TrainedPolicy,
+    TrainingSpec,
+)
 from ._refs import MAX_NUMBER, Count, Lineage, ObjectRef, Positive, Sha256
 from ._robots import (
     UNKNOWN_HARDWARE,
@@ -86,7 +98,7 @@ from ._robots import (
     SignedReport,
     hardware_id,
 )
-from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan
+from ._runs import Incumbent, IngestSummary, RunSummary, StageTiming, TrainedMembers, TrainingPlan, TrainingRequest
 from ._scores import ClosedLoopScore, DriverRole, OpenLoopScore, Role
 from ._senses import (
     Ablation,
@@ -121,10 +133,13 @@ __all__ = [
     "BASELINES",
     "BLIND",
     "DRIVERS",
+    "ENSEMBLE",
     "EXPERT",
     "FIRST_FRAME_WARNING",
     "INCUMBENT",
+    "LEAST_EPISODES",
     "MAX_NUMBER",
+    "MOST_OTHER_KEYS",
     "PART_BYTES",
     "SPLITS",
     "STACK_FILE",
@@ -177,6 +192,7 @@ __all__ = [
     "Leak",
     "LeakCheck",
     "Lineage",
+    "MemberName",
     "Method",
     "Metric",
     "Novelty",
@@ -224,6 +240,7 @@ __all__ = [
     "TrainedMembers",
     "TrainedPolicy",
     "TrainingPlan",
+    "TrainingRequest",
     "TrainingSpec",
     "TrialOutcome",
     "TrialPlan",

@@ -32,10 +32,16 @@ class Frozen(BaseModel):
         try:
             return cls.model_validate_json(document)
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}" for fault in error.errors()[:3]
-            )
-            raise InvalidDocumentError(f"{source} is not a valid {cls.__name__}: {faults}") from None
+            first = "; ".join(faults(error)[:3])
+            raise InvalidDocumentError(f"{source} is not a valid {cls.__name__}: {first}") from None
+
+
+def faults(error: ValidationError) -> list[str]:
+    """A line for each fault that pydantic found: the field and what is wrong with it."""
+    return [
+        f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors()
+    ]
 
 
 def canonical_json(value: Any) -> bytes:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ._base import Frozen
 from ._episodes import Axis, EpisodeName, EpisodeSource, RobotId
@@ -11,6 +11,10 @@ from ._refs import ObjectRef, Sha256
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+LEAST_EPISODES: dict[Split, int] = {"train": 1, "validation": 2, "test": 2}
+"""Below these there is no ensemble (its weights are judged on episodes that they were fitted without) and no report
+(one episode has no interval)."""
 
 CollectionName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 CollectionRef = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(@[1-9][0-9]{0,8})?$")]
@@ -30,7 +34,7 @@ class DatasetSpec(Frozen):
     frame: FrameSpec = FrameSpec()
     ratios: tuple[float, float, float] = (0.7, 0.2, 0.1)
     """Train, validation, test."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     split_by: Literal["group", "contiguous"] = "group"
     """`group`: stratified by scenario, robot and session kept together. `contiguous`: in recording order, for one long
     recording cut into episodes."""
@@ -39,6 +43,14 @@ class DatasetSpec(Frozen):
     collection: Annotated[CollectionRef | None, Field(exclude_if=lambda value: value is None)] = None
     """Only episodes of this collection; a manifest names its version. None takes all, and is left out of the JSON:
     specs and versions from before there were collections keep their digests."""
+
+    @field_validator("ratios")
+    @classmethod
+    def _ratios_are_shares(cls, ratios: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(ratios) <= 0 or abs(sum(ratios) - 1) > 1e-6:
+            given = ", ".join(f"{share:g}" for share in ratios)
+            raise ValueError(f"expected shares above 0 that sum to 1, such as 0.7, 0.2, 0.1, got {given}")
+        return ratios
 
 
 class EpisodeEdit(Frozen):

@@ -11,6 +11,9 @@ from ._refs import Lineage
 
 _ROOT = Path(__file__).resolve().parents[2]
 _GIT_TIMEOUT_S = 10
+_CPUINFO = Path("/proc/cpuinfo")
+_VECTORS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
+"""Instructions by which torch, oneDNN and MKL choose their kernels."""
 
 
 @functools.cache
@@ -29,8 +32,24 @@ def describe_lineage(packages: tuple[str, ...]) -> Lineage:
         code_revision=_revision(),
         python=platform.python_version(),
         packages=versions,
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs{_processor()}",
     )
+
+
+def _processor() -> str:
+    """What decides which kernels add up numbers, and in which order: the processor's model and its vector
+    instructions. Empty where the system does not say."""
+    try:
+        lines = _CPUINFO.read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        return ""
+    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    named = [found.get("model name", "")]
+    named += [f"{name} {found[name]}" for name in ("cpu family", "model", "stepping") if name in found]
+    flags = set((found.get("flags") or found.get("Features") or "").split())
+    named.append(" ".join(flag for flag in _VECTORS if flag in flags))
+    told = " ".join(part for part in named if part)
+    return f", {told}" if told else ""
 
 
 def _revision() -> str:

@@ -1,18 +1,25 @@
 """Policies: what to train, and what training gave."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, runtime_checkable
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ._base import Frozen
 from ._datasets import FrameSpec
-from ._episodes import Axis
+from ._episodes import AXES, Axis
 from ._refs import Lineage, ObjectRef, Sha256
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+MOST_OTHER_KEYS = 0.2
+"""Share of actions that are no key press above which a dataset's actions are continuous."""
+MemberName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+"""It is part of files' names."""
+ENSEMBLE: Final = "ensemble"
 
 
 class Policy(Protocol):
@@ -63,7 +70,7 @@ class TrainingSpec(Frozen):
     word_dropout: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Largest share of an instruction's words, left and right apart, that are replaced by an unknown one; each episode
     of a batch draws its own share. A policy that hears every word always is lost when the same is said in others."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
@@ -83,6 +90,14 @@ class PolicySpec(Frozen):
     instruction_features: Annotated[int, Field(ge=1)] = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     training: TrainingSpec = TrainingSpec()
+
+    @field_validator("axes")
+    @classmethod
+    def _axes_are_in_order(cls, axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+        if not axes or axes != tuple(axis for axis in AXES if axis in axes):
+            given = ", ".join(axes) or "none"
+            raise ValueError(f"expected at least one of {', '.join(AXES)} in that order, each once, got {given}")
+        return axes
 
 
 class EpochMetrics(Frozen):
@@ -117,7 +132,7 @@ class TrainedPolicy(Frozen):
 class Ensemble(Frozen):
     """Members and their convex weights, fitted on validation data alone."""
 
-    name: str = "ensemble"
+    name: str = ENSEMBLE
     members: Annotated[tuple[TrainedPolicy, ...], Field(min_length=1)]
     weights: tuple[float, ...]
     dataset: Sha256

@@ -3,7 +3,7 @@ episodes that they are made of.
 
 `select` -> what a spec takes of the admitted episodes, as people edited them; `build_dataset` -> DatasetVersion, whose
 digest is its version; `open_dataset` finds one again; `load_split` reads it, `load_episodes` any other episodes;
-`group` tells which must stay on one side of a split.
+`foresee` tells from records alone what it would hold; `group` tells which must stay on one side of a split.
 
 `edit_episode` changes, deletes and restores by an append-only log; `curate` applies it; `catalogue`, `choose`,
 `find_episode`, `places_of` and `figures` look around, `fetch_episode` fetches; `keep_collection`, `merge_collections`
@@ -33,14 +33,16 @@ from ._fetch import fetch_episode
 from ._figures import EpisodeFigures, figures
 from ._frames import EpisodeFrames
 from ._load import load_episodes, load_split
+from ._outlook import Outlook, foresee
 from ._places import DatasetPlace, EpisodePlaces, places_of
 from ._split import group
 from ._versions import DatasetEntry, DatasetUse, dataset_uses, keep_dataset, list_datasets
 
 __all__ = [
     "EVERYTHING", "DatasetEntry", "DatasetPlace", "DatasetUse", "Entry", "EpisodeFigures", "EpisodeFilter",
-    "EpisodeFrames", "EpisodePlaces", "Progress", "build_dataset", "catalogue", "choose", "collections", "curate",
-    "dataset_uses", "edit_episode", "edit_history", "fetch_episode", "figures", "find_dataset", "find_episode",
-    "group", "keep_collection", "keep_dataset", "list_datasets", "load_episodes", "load_split", "merge_collections",
-    "open_collection", "open_dataset", "places_of", "rules_warned", "select", "split_collection",
+    "EpisodeFrames", "EpisodePlaces", "Outlook", "Progress", "build_dataset", "catalogue", "choose", "collections",
+    "curate", "dataset_uses", "edit_episode", "edit_history", "fetch_episode", "figures", "find_dataset",
+    "find_episode", "foresee", "group", "keep_collection", "keep_dataset", "list_datasets", "load_episodes",
+    "load_split", "merge_collections", "open_collection", "open_dataset", "places_of", "rules_warned", "select",
+    "split_collection",
 ]  # fmt: skip

@@ -32,10 +32,13 @@ _MOST_BENT = 6.0
 
 @dataclass(frozen=True)
 class Bounds:
-    """The values that a figure can take; an interval never leaves them."""
+    """The values that a figure can take by its definition; an interval never leaves them. A probability or a rate ends
+    at 1. What data happen to hold is no bound: other data hold more."""
 
     low: float = -math.inf
     high: float = math.inf
+    scale: float = 1.0
+    """By which an interval reaches away from a single bound that every unit lies at."""
 
 
 RATE = Bounds(0.0, 1.0)
@@ -102,7 +105,8 @@ def _interval(value: float, draws: Array, n: int, bounds: Bounds) -> tuple[float
     biased with few episodes: the side that it leans from is moved by twice the bootstrap's bias, because what the
     sample lacks is in no draw. tests/evaluation/test_interval_calibration.py measures what this holds.
 
-    One unit says nothing of the spread between units: its interval is all that is possible. Units that all lie at a
+    One unit says nothing of the spread between units: its interval is all that is possible, and where that has no end
+    there is none. Units that all lie at a
     bound say no more than as many coin tosses that came out alike.
     """
     if n == 1:
@@ -122,7 +126,7 @@ def _bent(value: float, margin: float, n: int, bounds: Bounds) -> tuple[float, f
     logarithmic one beside a single one."""
     to_low, to_high = value - bounds.low, bounds.high - value
     if min(to_low, to_high) <= _AT_A_BOUND:
-        scale = to_low + to_high if math.isfinite(to_low + to_high) else 1.0
+        scale = to_low + to_high if math.isfinite(to_low + to_high) else bounds.scale
         reach = scale * _Z**2 / (n + _Z**2)  # Wilson's
         return (value, value + reach) if to_low <= _AT_A_BOUND else (value - reach, value)
     near = min(to_low, to_high)

@@ -22,9 +22,9 @@ from ._truth import Actions, Truth
 
 WITHIN = (0.3, 0.2, 0.15, 0.1)
 CONTINUOUS_WITHIN = 0.15
-LARGEST_ERROR = 2 * ACTION_LIMIT
-_ERROR = Bounds(0.0, LARGEST_ERROR)
-_GAIN = Bounds(-LARGEST_ERROR, LARGEST_ERROR)
+_ERROR = Bounds(0.0, scale=2 * ACTION_LIMIT)
+"""A recorded action is whatever was recorded: the error has no largest value."""
+_GAIN = Bounds()
 _ROUNDING = 1e-5
 
 

@@ -10,7 +10,7 @@ and any path to a robot: robots run what `packaging` exports from StepModule's `
 from . import recipes
 from ._compact import normalise
 from ._module import EnsembleModule, PolicyModule, StepModule, build_module
-from ._predict import Predictions, TorchDriver, TorchDrivers, driver, predict, predict_with
+from ._predict import Predictions, TorchDriver, TorchDrivers, driver, one_thread, predict, predict_with
 from ._weights import load_module, save_weights
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "driver",
     "load_module",
     "normalise",
+    "one_thread",
     "predict",
     "predict_with",
     "recipes",

@@ -64,7 +64,7 @@ def predict_with(module: StepModule, episodes: Sequence[EpisodeFrames]) -> list[
             )
     training, results = module.training, []
     module.eval()
-    with _one_thread(), torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         for batch in _batches(episodes):
             longest = max(len(episode.frames) for episode in batch)
             images = np.zeros((len(batch), longest, *expected), dtype=np.uint8)
@@ -151,7 +151,7 @@ class TorchDrivers:
         frames = np.zeros((self.batch, frame.height, frame.width, 3), np.uint8)
         for row, image in zip(frames, images, strict=False):
             row[:] = resize_frame(image, frame)
-        with _one_thread(), torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             features = self._module.encode(torch.from_numpy(frames))
             actions, _, *state = self._module.step(features, self._tokens, *self._state)
         self._state = tuple(state)
@@ -159,7 +159,7 @@ class TorchDrivers:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """More would add up in another order."""
     threads = torch.get_num_threads()
     if threads == 1:

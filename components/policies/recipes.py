@@ -6,10 +6,7 @@ A recipe fixes what makes it that recipe; keyword arguments change the rest.
 from collections.abc import Sequence
 from typing import Any
 
-from components.contracts import Axis, DatasetVersion, PolicySpec, TrainingSpec
-
-_MOST_OTHER_KEYS = 0.2
-"""Share of actions that are no key press above which a dataset is continuous."""
+from components.contracts import MOST_OTHER_KEYS, Axis, DatasetVersion, PolicySpec, TrainingSpec
 
 
 def compact_mlp(axes: Sequence[Axis], *, training: TrainingSpec | None = None, **changes: Any) -> PolicySpec:
@@ -45,7 +42,7 @@ def distributed_member(dataset: DatasetVersion, *, epochs: int | None = None) ->
 def _fitted_to(dataset: DatasetVersion) -> dict[str, Any]:
     presses = max(sum(dataset.key_counts.values()), 1)
     other = dataset.key_counts.get("other", 0) / presses
-    return {"frame": dataset.spec.frame, "action_space": "continuous" if other > _MOST_OTHER_KEYS else "keys"}
+    return {"frame": dataset.spec.frame, "action_space": "continuous" if other > MOST_OTHER_KEYS else "keys"}
 
 
 def _with_epochs(spec: PolicySpec, epochs: int | None) -> PolicySpec:

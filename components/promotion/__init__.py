@@ -18,6 +18,7 @@ from ._advance import (
     open_repository,
     release,
     resume_rollout,
+    rollout_robots,
     rollouts,
     start_rollout,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "release",
     "resume_rollout",
     "revoke_robot",
+    "rollout_robots",
     "rollouts",
     "rotate_keys",
     "show_robot",

@@ -84,7 +84,7 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
     """
     repository = open_repository(store, settings)
     advance_with(store, repository)  # what has failed by now halts before it is superseded
-    robots = _fitting(store, settings.release_hardware, plan.rollout_robots)
+    robots = rollout_robots(store, settings, plan)
     signed = repository.publish_release(package, hardware=settings.release_hardware)
     evidence = Incumbent(release=signed, package=package, ensemble=ensemble, report=report)
     store.put("models", release_key(signed.name), evidence.canonical_json())
@@ -103,8 +103,14 @@ def release(  # noqa: PLR0917  # the flow's stages pass what they made, in order
     return _known(store, signed.name)
 
 
-def _fitting(store: ObjectStore, hardware: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
-    """The robots of a rollout: those that were named, or every enrolled one of this hardware."""
+def rollout_robots(store: ObjectStore, settings: Settings, plan: TrainingPlan) -> tuple[str, ...]:
+    """The robots that a release of this plan would reach: those that it names, or every enrolled one of the hardware
+    that releases are for.
+
+    Raises:
+        PromotionError: there is none, or the plan names one that is not enrolled.
+    """
+    hardware, named = settings.release_hardware, plan.rollout_robots
     enrolled = fleet(store)
     fitting = {robot.robot for robot in enrolled if robot.takes_releases and robot.hardware in hardware}
     claimed = (

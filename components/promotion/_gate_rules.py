@@ -7,22 +7,23 @@ from pydantic import Field
 from components.contracts import Budget, Estimate, Frozen, RuleOutcome, Tolerances
 
 _ROUNDING = 1e-9
-_Margin = Annotated[float, Field(ge=0, le=1)]
+_Error = Annotated[float, Field(ge=0)]
+_Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 class GateRules(Frozen):
     """What a policy has to show. An interval decides, never a value: what is not sure is not shown."""
 
-    baseline_gain: _Margin = 0.0
+    baseline_gain: _Error = 0.0
     """MAE, m/s and rad/s: the gain over each baseline lies above it, paired by episode."""
-    sense_loss: _Margin = 0.0
+    sense_loss: _Error = 0.0
     """MAE: what it costs to take a sense away lies above it, paired by episode."""
-    driving_gain: _Margin = 0.0
+    driving_gain: _Rate = 0.0
     """Success rate: the gain over straight ahead, and over the baseline that drives blind, lies above it, paired by
     room."""
-    incumbent_mae: _Margin = 0.0
+    incumbent_mae: _Error = 0.0
     """MAE: by which the incumbent may be shown to be better; more is surely worse."""
-    incumbent_success: _Margin = 0.15
+    incumbent_success: _Rate = 0.15
     """Success rate: whoever replaces the incumbent has surely lost less than this, paired by room. In 40 rooms, with
     pairs that differ in 15 to 25 % of them, that lets through 3 to 5 % of the policies that are worse by 0.15, 10 to
     15 % of those worse by 0.10, 46 to 65 % of equal ones and 89 to 99 % of those better by 0.10; more rooms are fairer

@@ -9,21 +9,39 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.progress import ProgressColumn, Task
 from rich.segment import Segment
 from rich.style import Style
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 from components.contracts import printable, printable_json
+
+from ._tables import fit_columns
 
 
 class Console(rich.console.Console):
     """A console on which strings are text: in messages, cells, titles and headers alike.
 
     Messages are not wrapped: one stays one line, which the terminal folds, so that no part of it stands where a message
-    begins. Tables wrap within their columns.
+    begins. Tables wrap between words within their columns, and not at all in a pipe or a file: an address, a path or a
+    digest is of use as a whole alone.
     """
 
-    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
+    def __init__(
+        self,
+        *,
+        stderr: bool = False,
+        file: IO[str] | None = None,
+        width: int | None = None,
+        force_terminal: bool | None = None,
+    ) -> None:
+        super().__init__(
+            stderr=stderr,
+            file=file,
+            width=width,
+            force_terminal=force_terminal,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
         self._width = width  # asked for at each print: Rich keeps the COLUMNS of the moment in which a console is made
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -42,10 +60,22 @@ class Console(rich.console.Console):
                 yield Segment("\n".join(map(printable, text.split("\n"))), segment.style)
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
-        """Print; text alone is not wrapped."""
+        """Print; text alone is not wrapped, a table is as wide as its longest words ask for."""
         if soft_wrap is None and objects:
             soft_wrap = all(isinstance(item, str | Text) for item in objects)
-        super().print(*objects, soft_wrap=soft_wrap, **options)
+        asked, widest = self._width, self.width
+        for item in objects:
+            if isinstance(item, Table):
+                widest = max(widest, fit_columns(item, self, self._table_width()))
+        try:
+            self.width = widest
+            super().print(*objects, soft_wrap=soft_wrap, **options)
+        finally:
+            self._width = asked
+
+    def _table_width(self) -> int | None:
+        """The width that tables keep to; None where nobody sees an edge."""
+        return self.width if self.is_terminal or self._width is not None else None
 
 
 class PlainColumn(ProgressColumn):

@@ -13,7 +13,7 @@ from torch import distributed
 
 from components.contracts import ACTION_LIMIT, AXES, EpochMetrics, PolicySpec, canonical_json
 from components.contracts.errors import TrainingError
-from components.policies import PolicyModule, build_module
+from components.policies import PolicyModule, build_module, one_thread
 
 from ._batches import Batch, batches_per_epoch, plain_batches, training_batches
 from ._checkpoint import Progress, State, optimizer_state, read_checkpoint, restore_optimizer, write_checkpoint
@@ -50,8 +50,10 @@ def fit(
 ) -> Fitted:
     """Train one policy until its epochs or its patience are spent.
 
-    Deterministic for (data, spec, number of ranks) on one machine with one thread; a run that is resumed gives the same
-    bits as one that was not disturbed.
+    Deterministic for (data, spec, number of ranks) on processors of one kind: it runs on one thread, whatever is set,
+    and draws from the spec's seed alone. Another kind of processor adds up in another order (torch and oneDNN choose
+    their kernels by its instructions), and training makes figures of the last bit's difference. A run that is resumed
+    gives the same bits as one that was not disturbed.
 
     Args:
         data: Training and validation episodes.
@@ -67,7 +69,7 @@ def fit(
         TrainingError: a loss that is not finite, or a checkpoint that is damaged or of another run.
     """
     settings, run = spec.training, run_digest(spec, data.vocabulary)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(settings.seed)
         module = build_module(spec, data.vocabulary)
         parameters = dict(module.named_parameters())

@@ -42,12 +42,22 @@ def batch(number: int, size: int = 4, **changes: object) -> list[EpisodeSummary]
     return [episode(100 * number + index, None, **changes) for index in range(size)]
 
 
-def test_batches_come_in_order_and_judged_again_count_once(store: FolderStore) -> None:
+def test_batches_come_in_order_and_a_replay_keeps_the_first_verdict(store: FolderStore) -> None:
     kept(store, 1, batch(1), {0: ("side", "error"), 1: ("blurred", "warning")}, 2)
     kept(store, 2, batch(2), {}, 1)
     kept(store, 1, batch(1), {0: ("side", "warning")}, 3)
-    first, second = checks.trend(store)
-    assert (first.with_errors, second.by_rule, second.with_warnings) == (0, {"side": 1}, 1)
+    other, first, again = checks.trend(store)
+    assert other.with_errors == 0
+    assert (first.with_errors, first.by_rule) == (1, {"blurred": 1, "side": 1})
+    assert (again.by_rule, again.with_warnings) == ({"side": 1}, 1)
+    assert first.batches == again.batches
+
+
+def test_a_batch_that_is_judged_again_with_the_same_outcome_counts_once(store: FolderStore) -> None:
+    for hours in (1, 2):
+        kept(store, 1, batch(1), {0: ("side", "error")}, hours)
+    (verdict,) = checks.trend(store)
+    assert verdict.judged_at == MORNING + timedelta(hours=1)
 
 
 def test_only_the_newest_are_read(store: FolderStore) -> None:

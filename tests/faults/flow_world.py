@@ -50,7 +50,6 @@ from infra.local import Running, some_parts
 from tests.faults.fleet_world import World
 from tests.keys import public_key
 from tests.reports import make_ensemble, make_report
-from tests.training.conftest import make_world
 
 F = TypeVar("F", bound=Frozen)
 ROBOTS = ("robot-0", "robot-1")
@@ -221,7 +220,7 @@ class FlowWorld:
     def remember_proven_policy(self, spec: DatasetSpec, plan: TrainingPlan) -> None:
         """Results that the stages up to the package remember when a policy has passed them that the gate promotes.
 
-        Where there are episodes the dataset is the one that its stage will make of them; it is not remembered.
+        The dataset is the one that its stage will make of the admitted episodes; it is not remembered.
         """
         spec, episodes = select(self.store, spec, records(self.store))
         maker = World(self._root / "maker", robots=())
@@ -235,11 +234,7 @@ class FlowWorld:
         for seed, robot in enumerate(ROBOTS):
             register_robot(self.store, robot, public_key(seed), hardware="simulated")
         remember = _Stages(self.store).remember
-        if episodes:
-            copy = OverlayStore(self.store, self._root / "overlay")
-            version = build_dataset(copy, spec, episodes)
-        else:
-            version = remember("dataset", make_world(self._root / "tiny")[1], spec, episodes)
+        version = build_dataset(OverlayStore(self.store, self._root / "overlay"), spec, episodes)
         trained = [remember(stage, members, version, plan) for stage in ("train", "tune")]
         remember("ensemble", ensemble, version, trained)
         remember("evaluate", report, version, trained, ensemble, None, plan)

@@ -185,6 +185,7 @@ def run_undisturbed(world: FlowWorld, killed: RunSummary) -> RunSummary:
 
 
 def test_row_42_promotion_killed_at_each_boundary_is_one_release_with_one_rollout(world: FlowWorld) -> None:
+    world.admit(range(16))
     world.remember_proven_policy(DatasetSpec(), TrainingPlan())
     for request in swept(RELEASE, 2):
         assert world.run(train_and_promote, KillBefore(request)) == KILLED, request

@@ -68,3 +68,41 @@ def test_on_a_terminal_the_only_sequences_are_the_consoles_own() -> None:
     assert styles.search(out.getvalue())
     assert_plain(styles.sub("", out.getvalue()))
     assert out.getvalue().count(SHOWN) == 2
+
+
+ADDRESS = "http://127.0.0.1:21052/a-report-with-a-name-that-nobody-would-call-short.html"
+DIGEST = "0123456789abcdef" * 4
+PATH = "/home/somebody/with-a-long-name/.drover/logs/supervisor.log"
+
+
+def addresses() -> Table:
+    table = Table("part", "where", "digest", "", box=None)
+    table.add_row("serving", ADDRESS, DIGEST, f"it does not answer; what it said last is in {PATH}")
+    return table
+
+
+@pytest.mark.parametrize("width", [20, 80, 110, 200])
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_table_never_cuts_an_address_a_digest_or_a_path(width: int, is_terminal: bool) -> None:
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=is_terminal).print(addresses())
+    assert all(word in out.getvalue() for word in (ADDRESS, DIGEST, PATH))
+
+
+def test_a_table_keeps_to_the_terminal_where_its_words_have_room() -> None:
+    table = Table("rule", "expected", box=None)
+    table.add_row("side", "an instruction that names the side that the scenario names " * 3)
+    assert max(map(len, printed(table, width=80).split("\n"))) <= 80
+
+
+def test_a_table_in_a_pipe_has_one_line_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = io.StringIO()
+    Console(file=out).print(addresses())
+    assert len(out.getvalue().rstrip("\n").split("\n")) == 2
+
+
+def test_a_word_without_an_end_does_not_make_a_table_without_one() -> None:
+    table = Table("name", box=None)
+    table.add_row("x" * 5000)
+    assert max(map(len, printed(table, width=80).split("\n"))) < 300

@@ -60,17 +60,36 @@ class Recording:
 
 @dataclass
 class Remarks:
-    """Collects notes and losses, each once, and counts."""
+    """Collects notes, losses and counts. A remark that holds for several recordings is told once, with their names."""
 
-    notes: dict[str, None] = field(default_factory=dict)
-    lost: dict[str, None] = field(default_factory=dict)
+    _notes: dict[str, dict[str, None]] = field(default_factory=dict)
+    _lost: dict[str, dict[str, None]] = field(default_factory=dict)
+    _begun: dict[str, None] = field(default_factory=dict)
     counts: ImportCounts = field(default_factory=ImportCounts)
 
+    def begin(self, recording: str) -> None:
+        """What is remarked from now on is of this recording."""
+        self._begun.pop(recording, None)
+        self._begun[recording] = None
+
     def note(self, text: str) -> None:
-        self.notes[text] = None
+        self._notes.setdefault(text, {}).update(dict.fromkeys(list(self._begun)[-1:]))
 
     def lose(self, text: str) -> None:
-        self.lost[text] = None
+        self._lost.setdefault(text, {}).update(dict.fromkeys(list(self._begun)[-1:]))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._named(text, names) for text, names in self._notes.items())
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        return tuple(self._named(text, names) for text, names in self._lost.items())
+
+    def _named(self, text: str, names: Iterable[str]) -> str:
+        """The remark with the recordings that it is of, where there are several and it does not name them itself."""
+        of = [name for name in names if name not in text]
+        return f"{text} ({', '.join(of)})" if of and len(self._begun) > 1 else text
 
 
 def drive(frames: Iterable[tuple[NDArray[np.uint8], Action, float]]) -> Iterator[Step]:

@@ -85,6 +85,7 @@ def import_hdf5(source: Path, out: Path, *, robot: str) -> Conversion:
 
     def recordings() -> Iterator[Recording]:
         for path in hdf5_files(source):
+            remarks.begin(path.name)
             with opened(path) as file:
                 for name in _OWN_DATASETS:
                     dataset(file, name, path)

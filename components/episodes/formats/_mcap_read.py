@@ -32,6 +32,7 @@ def scan_mcap(path: Path, remarks: Remarks, *, allow_partial: bool = False) -> S
     Raises:
         EpisodeError: `mcap`, no MCAP file; or a damaged one and `allow_partial` is false.
     """
+    remarks.begin(path.name)
     scan = _Scan(path, remarks, allow_partial)
     with path.open("rb") as file:
         scan.read(file)

@@ -78,6 +78,8 @@ def _import(opened: Opened, source: Path, out: Path, robot: str, options: RosOpt
             count = 1 if isinstance(bag, EpisodeError) else len(bag.files)
             files.declared += count
             files.read += count
+            if isinstance(bag, Bag):
+                remarks.begin(bag.files[0].path.name)
             try:
                 found = _prepared(bag, options, remarks)
             except EpisodeError as error:

@@ -28,6 +28,7 @@ def scan_db3(path: Path, remarks: Remarks, workspace: Path, *, allow_partial: bo
     Raises:
         EpisodeError: `rosbag2`, no such database; or a damaged one and `allow_partial` is false.
     """
+    remarks.begin(path.name)
     if path.stat().st_size == 0:
         remarks.note(f"{path.name} is empty")
         return Scanned(path, lambda _: _Database(path), fault=f"{path.name} is empty")

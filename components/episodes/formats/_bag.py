@@ -83,8 +83,9 @@ class Scanned:
     fault: str = ""
     """Why it may hold less than was recorded."""
 
-    def held(self, topic: str) -> int:
-        return sum(count for channel, count in self.counts.items() if channel.topic == topic)
+    def held(self, topic: str | None) -> int:
+        """Messages on a topic, or in all."""
+        return sum(count for channel, count in self.counts.items() if topic is None or channel.topic == topic)
 
 
 class Bag:
@@ -153,13 +154,9 @@ class Bag:
 
     def declare(self, messages: Tally, images: Tally, image_topic: str) -> None:
         """Add what the files declare, and what metadata.yaml declares beyond that."""
-        beside = self._declared
-        _declare(messages, beside and beside.total, [
-            (file.declared and file.declared.total, file.counts.total()) for file in self.files
-        ])  # fmt: skip
-        _declare(images, beside and beside.of(image_topic), [
-            (file.declared and file.declared.of(image_topic), file.held(image_topic)) for file in self.files
-        ])  # fmt: skip
+        for tally, counted in ((messages, None), (images, image_topic)):
+            files = [(file.declared.of(counted) if file.declared else None, file.held(counted)) for file in self.files]
+            _declare(tally, self._declared.of(counted) if self._declared else None, files)
 
 
 def _declare(tally: Tally, beside: int | None, files: list[tuple[int | None, int]]) -> None:

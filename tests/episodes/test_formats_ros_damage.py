@@ -203,9 +203,25 @@ def test_a_database_that_lost_its_end_is_refused_or_read_in_part(tmp_path: Path,
     source = bag(tmp_path / "run", drive(200), StoragePlugin.SQLITE3)
     data = (source / "run.db3").read_bytes()
     (source / "run.db3").write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(EpisodeError, match=r"expected a rosbag2 recording, but: .*copy it again"):
+    with pytest.raises(EpisodeError, match=r"expected a rosbag2 recording, but: .*--allow-partial"):
         import_rosbag2(source, out, robot="r")
     assert list(out.iterdir()) == []
+    done = import_rosbag2(source, out, robot="r", options=PARTIAL)
+    assert 100 < done.frames < 160
+    assert next(tally for tally in done.counts if tally.unit == "messages").unread > 0
+
+
+def test_a_message_in_a_damaged_part_is_refused_or_left_out(tmp_path: Path, out: Path) -> None:
+    source = bag(tmp_path / "run", drive(), StoragePlugin.SQLITE3)
+    database = sqlite3.connect(source / "run.db3")
+    database.execute("UPDATE messages SET data = 'no bytes' WHERE id = 5")
+    database.commit()
+    database.close()
+    with pytest.raises(EpisodeError, match="expected message 5 as bytes"):
+        import_rosbag2(source, out, robot="r")
+    done = import_rosbag2(source, out, robot="r", options=PARTIAL)
+    assert reds(done.files[0]) == [0, 20, 30, 40]
+    assert "1 in a damaged part" in str(done.counts[2])
 
 
 def _pictures(data: Callable[[int], bytes]) -> list[Topic]:

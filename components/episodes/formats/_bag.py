@@ -50,6 +50,13 @@ class RawMessage:
         return self.channel.type
 
 
+class UnreadableMessageError(EpisodeError):
+    """One message lies in a damaged part of its file."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("rosbag2", message)
+
+
 class Block(Protocol):
     """What is unpacked or open at once: a chunk, a file."""
 
@@ -57,7 +64,7 @@ class Block(Protocol):
         """Its payload.
 
         Raises:
-            EpisodeError: it cannot be read.
+            UnreadableMessageError: it cannot be read.
         """
         ...
 
@@ -83,8 +90,9 @@ class Scanned:
     fault: str = ""
     """Why it may hold less than was recorded."""
 
-    def held(self, topic: str) -> int:
-        return sum(count for channel, count in self.counts.items() if channel.topic == topic)
+    def held(self, topic: str | None) -> int:
+        """Messages on a topic, or in all."""
+        return sum(count for channel, count in self.counts.items() if topic is None or channel.topic == topic)
 
 
 class Bag:
@@ -119,8 +127,11 @@ class Bag:
     def channels_of(self, kind: str, topic: str) -> list[Channel]:
         return [channel for channel in self.channels if channel.topic == topic and channel.type in KINDS[kind]]
 
-    def read(self, wanted: Iterable[Channel], remarks: Remarks) -> Iterator[RawMessage]:
-        """Messages of these channels by time; goes through the files anew each time.
+    def read(
+        self, wanted: Iterable[Channel], remarks: Remarks, left_out: Callable[[Channel], None] | None = None
+    ) -> Iterator[RawMessage]:
+        """Messages of these channels by time; goes through the files anew each time. Of one that cannot be read
+        `left_out` is told, if it is given.
 
         Raises:
             EpisodeError: `mcap`, they are not ROS 2's; `messages`, they are too scattered; or a file is damaged.
@@ -143,7 +154,14 @@ class Bag:
                 if block is None:
                     block = self._load(number)
                     _close(opened.put(number, block, self._sizes[number]))
-                yield RawMessage(self.channels[channel], time_ns, block.message(place))
+                try:
+                    data = block.message(place)
+                except UnreadableMessageError:
+                    if left_out is None:
+                        raise
+                    left_out(self.channels[channel])
+                    continue
+                yield RawMessage(self.channels[channel], time_ns, data)
         finally:
             _close(opened.clear())
 
@@ -153,13 +171,9 @@ class Bag:
 
     def declare(self, messages: Tally, images: Tally, image_topic: str) -> None:
         """Add what the files declare, and what metadata.yaml declares beyond that."""
-        beside = self._declared
-        _declare(messages, beside and beside.total, [
-            (file.declared and file.declared.total, file.counts.total()) for file in self.files
-        ])  # fmt: skip
-        _declare(images, beside and beside.of(image_topic), [
-            (file.declared and file.declared.of(image_topic), file.held(image_topic)) for file in self.files
-        ])  # fmt: skip
+        for tally, counted in ((messages, None), (images, image_topic)):
+            files = [(file.declared.of(counted) if file.declared else None, file.held(counted)) for file in self.files]
+            _declare(tally, self._declared.of(counted) if self._declared else None, files)
 
 
 def _declare(tally: Tally, beside: int | None, files: list[tuple[int | None, int]]) -> None:

@@ -42,7 +42,10 @@ class Declared:
     topics: dict[str, int] | None
     """None: it does not say of which topics."""
 
-    def of(self, topic: str) -> int | None:
+    def of(self, topic: str | None) -> int | None:
+        """Messages on a topic, or in all; None: it does not say."""
+        if topic is None:
+            return self.total
         return None if self.topics is None else self.topics.get(topic, 0)
 
 

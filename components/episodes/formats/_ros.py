@@ -37,6 +37,7 @@ def import_mcap(source: Path, out: Path, *, robot: str, options: RosOptions | No
         ConfigurationError: no such robot id, or `mcap` or `rosbags` is not installed.
     """
     with lazily("drover import mcap"):
+        from . import _ros_recordings  # noqa: F401  # rosbags
         from ._rosbag2_read import mcap_recordings
     chosen = options or RosOptions()
     return _import(
@@ -59,6 +60,7 @@ def import_rosbag2(source: Path, out: Path, *, robot: str, options: RosOptions |
         ConfigurationError: no such robot id, or `mcap` or `rosbags` is not installed.
     """
     with lazily("drover import rosbag2"):
+        from . import _ros_recordings  # noqa: F401  # rosbags
         from ._rosbag2_read import rosbag2_bag
     chosen = options or RosOptions()
 

@@ -81,13 +81,19 @@ class RosRecordings:
 
     def _decoded(self) -> Iterator[Message[RosImage]]:
         decoder = Decoder(self._remarks)
-        for raw in self._bag.read(self._kinds, self._remarks):
+        left_out = self._left_out if self._options.allow_partial else None
+        for raw in self._bag.read(self._kinds, self._remarks, left_out):
             self._messages.used += 1
             yield decoder.decoded(self._kinds[raw.channel], raw)
 
+    def _left_out(self, channel: Channel) -> None:
+        self._messages.drop("in a damaged part")
+        if self._kinds[channel] == "image":
+            self._images.drop("in a damaged part")
+
     def _first_instruction(self) -> tuple[int, str] | None:
         told = [channel for channel, kind in self._kinds.items() if kind == "instruction"]
-        for raw in self._bag.read(told, Remarks()):
+        for raw in self._bag.read(told, Remarks(), lambda _: None):
             return raw.time_ns, Decoder(Remarks()).decoded("instruction", raw).text
         return None
 

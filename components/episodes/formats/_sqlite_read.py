@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from components.contracts.errors import EpisodeError
 
-from ._bag import USEFUL, Scanned
+from ._bag import USEFUL, Scanned, UnreadableMessageError
 from ._conversion import Remarks
 from ._references import OPEN_FILE_BYTES, Channel
 
@@ -31,12 +31,12 @@ def scan_db3(path: Path, remarks: Remarks, workspace: Path, *, allow_partial: bo
     remarks.begin(path.name)
     if path.stat().st_size == 0:
         remarks.note(f"{path.name} is empty")
-        return Scanned(path, lambda _: _Database(path), fault=f"{path.name} is empty")
+        return Scanned(path, lambda _: _Database(path, lenient=False), fault=f"{path.name} is empty")
     real = _recovered(path, remarks, workspace)
-    found = Scanned(path, lambda _: _Database(real))
+    found = Scanned(path, lambda _: _Database(real, lenient=allow_partial))
     found.sizes.append(OPEN_FILE_BYTES)
     try:
-        with _connected(real, path) as database:
+        with _connected(real, path, lenient=allow_partial) as database:
             numbers = _topics(database, found, path)
             try:
                 _messages(database, numbers, found)
@@ -101,40 +101,50 @@ def _recovered(path: Path, remarks: Remarks, workspace: Path) -> Path:
 
 
 @contextmanager
-def _connected(real: Path, path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(_open(real)) as database:
+def _connected(real: Path, path: Path, *, lenient: bool) -> Iterator[sqlite3.Connection]:
+    with closing(_open(real, lenient=lenient)) as database:
         try:
             yield database
         except (UnicodeError, OverflowError) as error:
             raise _wrong(path, error) from None
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Read-only, as it lies there: nothing in its schema runs, nothing is written beside it."""
+def _open(path: Path, *, lenient: bool) -> sqlite3.Connection:
+    """Read-only, as it lies there: nothing in its schema runs, nothing is written beside it.
+
+    Args:
+        lenient: take a file that lost its end for as long as it is.
+    """
     database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
     database.execute("PRAGMA trusted_schema = OFF")
     database.execute("PRAGMA query_only = ON")
+    if lenient:
+        database.execute("PRAGMA writable_schema = ON")  # without it SQLite refuses a file of fewer pages than it says
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MESSAGE_BYTES)
     return database
 
 
 def _wrong(path: Path, error: Exception) -> EpisodeError:
-    return EpisodeError("rosbag2", f"{path.name}: expected a rosbag2 recording, but: {error}; copy it again")
+    return EpisodeError(
+        "rosbag2",
+        f"{path.name}: expected a rosbag2 recording, but: {error}; copy it again, or take what can be "
+        "read with --allow-partial",
+    )
 
 
 class _Database:
     """An open file."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._database = path, _open(path)
+    def __init__(self, path: Path, *, lenient: bool) -> None:
+        self._path, self._database = path, _open(path, lenient=lenient)
 
     def message(self, place: int) -> bytes:
         try:
             (data,) = self._database.execute("SELECT data FROM messages WHERE id = ?", (place,)).fetchone()
         except (sqlite3.Error, TypeError) as error:
-            raise _wrong(self._path, error) from None
+            raise UnreadableMessageError(str(_wrong(self._path, error))) from None
         if not isinstance(data, bytes):
-            raise EpisodeError("rosbag2", f"{self._path.name}: expected message {place} as bytes, found {type(data)}")
+            raise UnreadableMessageError(f"{self._path.name}: expected message {place} as bytes, found {type(data)}")
         return data
 
     def close(self) -> None:

@@ -11,6 +11,7 @@
     │   └── BrokenUploadError       the parts that an upload listed are not there to complete it
     ├── GatewayError                the upload gateway refused, or is away; carries `code`
     ├── EpisodeError                an episode breaks a rule; carries `rule`
+    │   └── DamagedImageError       one encoded image is cut off or broken; the others of its recording may be whole
     ├── SpoolFullError              the robot's disk budget is spent; nothing was deleted
     ├── DatasetError                a dataset cannot be built or read
     ├── PolicyError                 a policy cannot be built, loaded or run
@@ -82,6 +83,13 @@ class EpisodeError(DroverError):
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(message)
         self.rule = rule
+
+
+class DamagedImageError(EpisodeError):
+    """One encoded image is cut off or broken; the others of its recording may be whole. Its rule is `image`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("image", message)
 
 
 class SpoolFullError(DroverError):

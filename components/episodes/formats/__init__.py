@@ -10,6 +10,7 @@ from ._bag import RosOptions
 from ._conversion import Conversion
 from ._donkey import import_donkey
 from ._hdf5_files import export_hdf5, hdf5_files, import_hdf5, import_recon
+from ._images import decode_whole_jpeg, exif_orientation, oriented
 from ._lerobot import import_lerobot
 from ._lerobot_write import export_lerobot
 from ._mcap_write import export_mcap
@@ -17,6 +18,7 @@ from ._rerun import export_rerun, log_episode
 from ._ros import import_mcap, import_rosbag2
 
 __all__ = [
-    "Conversion", "RosOptions", "export_hdf5", "export_lerobot", "export_mcap", "export_rerun", "hdf5_files",
-    "import_donkey", "import_hdf5", "import_lerobot", "import_mcap", "import_recon", "import_rosbag2", "log_episode",
+    "Conversion", "RosOptions", "decode_whole_jpeg", "exif_orientation", "export_hdf5", "export_lerobot", "export_mcap",
+    "export_rerun", "hdf5_files", "import_donkey", "import_hdf5", "import_lerobot", "import_mcap", "import_recon",
+    "import_rosbag2", "log_episode", "oriented",
 ]  # fmt: skip

@@ -23,7 +23,8 @@ def fail_if(failed: dict[str, str]) -> None:
 def tell(done: "Conversion", out: Path, robot: str | None = None) -> None:
     """What an import (for `robot`) or an export did, what it assumed, and what it could not keep."""
     console.print(f"{done.episodes} episodes, {done.frames} frames in {out}")
-    for mark, lines in (("note", done.notes), ("lost", done.lost)):
+    counts = [str(tally) for tally in done.counts]
+    for mark, lines in (("count", counts), ("note", done.notes), ("lost", done.lost)):
         for line in lines:
             console.print(styled((mark, "yellow"), f" {line}"))
     if robot:

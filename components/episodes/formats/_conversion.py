@@ -13,6 +13,8 @@ from components.contracts import EpisodeName, Frozen, RobotId
 from components.contracts.errors import ConfigurationError
 from components.episodes._episode import EpisodeAttributes
 
+from ._accounting import ImportCounts, Tally
+
 Action = tuple[float, float, float]
 
 
@@ -28,6 +30,8 @@ class Conversion:
     """Units that were converted, gaps and clock jumps, what was assumed."""
     lost: tuple[str, ...] = ()
     """What the source holds and the target does not."""
+    counts: tuple[Tally, ...] = ()
+    """Of an import: what became of everything that the source declares."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +60,11 @@ class Recording:
 
 @dataclass
 class Remarks:
-    """Collects notes and losses, each once."""
+    """Collects notes and losses, each once, and counts."""
 
     notes: dict[str, None] = field(default_factory=dict)
     lost: dict[str, None] = field(default_factory=dict)
+    counts: ImportCounts = field(default_factory=ImportCounts)
 
     def note(self, text: str) -> None:
         self.notes[text] = None

@@ -19,13 +19,18 @@ EPISODE_BYTES = 480 * 2**20
 
 
 def write_episodes(
-    recordings: Iterable[Recording], out: Path, remarks: Remarks, *, frames_per_episode: int | None = None
+    recordings: Iterable[Recording],
+    out: Path,
+    remarks: Remarks,
+    *,
+    frames_per_episode: int | None = None,
+    allow_partial: bool = False,
 ) -> Conversion:
     """Write each recording as one episode file, or as several where it is too long for one.
 
     Raises:
-        EpisodeError: `exists`, other episodes have these names in `out`; `frames`, a recording's images change size.
-            Nothing was written then.
+        EpisodeError: `exists`, other episodes have these names in `out`; `frames`, a recording's images change size;
+            `partial` or `counts`, as `ImportCounts.settle` says. Nothing was written then.
     """
     frames = 0
     with scratch_beside(out) as scratch:
@@ -34,8 +39,9 @@ def write_episodes(
             for path, count in _parts(recording, scratch, remarks, frames_per_episode):
                 written.append(path)
                 frames += count
+        counts = remarks.counts.settle(allow_partial=allow_partial)
         files = move_all(written, out)
-    return Conversion(tuple(files), len(files), frames, tuple(remarks.notes), tuple(remarks.lost))
+    return Conversion(tuple(files), len(files), frames, tuple(remarks.notes), tuple(remarks.lost), counts)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Tally:
             self.dropped[reason] += count
 
     def check(self) -> None:
-        """Raises EpisodeError (`counts`) if the reader lost sight of something: a fault of Drover's, not of the file."""
+        """Raises EpisodeError (`counts`) if the reader lost sight of something: Drover's fault, not the file's."""
         kept = self.used + self.dropped.total()
         if self.read != kept:
             raise EpisodeError(

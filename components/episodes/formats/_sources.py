@@ -1,10 +1,10 @@
 """Files and text as other people's programs leave them: side files of macOS, byte-order marks, lines of JSON."""
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 
 
-def is_side_file(path: PurePosixPath) -> bool:
+def is_side_file(path: PurePath) -> bool:
     """True for what macOS puts beside the data: `._name` next to each file of a stick, `__MACOSX` in a zip."""
     return path.name.startswith("._") or "__MACOSX" in path.parts
 

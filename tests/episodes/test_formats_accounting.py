@@ -29,7 +29,9 @@ def test_declared_and_not_read_is_an_error_unless_it_is_allowed() -> None:
     counts = ImportCounts()
     frames = counts.of("frames")
     frames.declared, frames.undeclared, frames.read, frames.used = 9, 2, 8, 8
-    with pytest.raises(EpisodeError, match="declares 11 frames, of which 8 could be read; .*--allow-partial") as caught:
+    with pytest.raises(
+        EpisodeError, match=r"declares 11 frames, of which 8 could be read; .*--allow-partial"
+    ) as caught:
         counts.settle(allow_partial=False)
     assert caught.value.rule == "partial"
     assert str(counts.settle(allow_partial=True)[0]) == "frames: 11 declared, 8 read, 8 used, 0 dropped, 3 not read"

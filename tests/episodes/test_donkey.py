@@ -208,7 +208,7 @@ def test_damage_everywhere_is_one_error_and_a_few_names(tmp_path: Path, out: Pat
     tub = make_tub(tmp_path / "tub", 40, changes=changes)
     with pytest.raises(EpisodeError, match="line 1: expected user/angle to be a number, got None"):
         import_donkey(tub, out, robot="donkey-1")
-    tub = make_tub(tmp_path / "half", 40, changes={index: changes[index] for index in range(20)})
+    tub = make_tub(tmp_path / "half", 40, changes=changes | {index: {"user/angle": 0.1} for index in range(20, 40)})
     done = import_donkey(tub, out, robot="donkey-1")
     assert sum(note.startswith("left out") for note in done.notes) == 10
     assert done.counts[0].dropped.total() == 20

@@ -285,7 +285,7 @@ def test_an_episode_file_that_states_no_name_may_have_any(tmp_path: Path, out: P
     assert import_hdf5(path, out, robot="r").files[0].name == f"{as_name('走廊')}.h5"
 
 
-@pytest.mark.parametrize("name", ["a#1", "b?c", "d%20e", "f[g]h", "i[/red]", "*", "走 廊"])
+@pytest.mark.parametrize("name", ["a#1", "b?c", "d%20e", "f[g]h", "i[red]", "*", "走 廊"])
 def test_any_path_works(tmp_path: Path, name: str, record: Record) -> None:
     folder = tmp_path / name
     folder.mkdir()

@@ -297,7 +297,7 @@ def test_a_broken_table_is_one_clear_error(tmp_path: Path, out: Path, name: str,
 @pytest.mark.parametrize(
     ("column", "value", "why"),
     [
-        ("length", 10**6, "expected 1000000 rows of episode 0"),
+        ("length", 10**6, "episode 0: expected 1000000 rows of it, found 3"),
         ("length", -1, "whole number"),
         ("data/file_index", 10**12, "whole number"),
         (f"videos/{CAMERA}/from_timestamp", 1e6, "expected a frame at 1000000"),

@@ -64,13 +64,15 @@ class Recording:
     """True: an episode that Drover exported, which is taken back as it was, with its own frame 0."""
     frames: Tally | None = None
     """Filled while `steps` are read; it becomes part of the import's counts when the episode is written."""
+    label: str = ""
+    """What a message calls it: the episode or file in the source."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
     """An episode that failed before its steps could be read."""
 
-    name: str
+    label: str
     error: EpisodeError
     frames: Tally | None = None
 

@@ -86,7 +86,9 @@ def import_recon(
             )  # fmt: skip
             tally = Tally("frames")
             frames = _recon_frames(path, rate_hz, tally, None if strict else remarks)
-            yield Recording(attributes, drive(commands_counted(frames, remarks, path.name)), frames=tally)
+            yield Recording(
+                attributes, drive(commands_counted(frames, remarks, path.name)), frames=tally, label=path.name
+            )
 
     return write_episodes(recordings(), out, remarks, unit="files", strict=strict)
 
@@ -131,7 +133,7 @@ def _own_recording(path: Path, robot: str) -> Recording:
         )
     )
     tally = Tally("frames", undeclared=count, read=count, used=count)  # what the file states is the checks' to compare
-    return Recording(attributes, steps, attributes.total_duration_s, own=True, frames=tally)
+    return Recording(attributes, steps, attributes.total_duration_s, own=True, frames=tally, label=path.name)
 
 
 def export_hdf5(files: Iterable[Path], out: Path) -> Conversion:

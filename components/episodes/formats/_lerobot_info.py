@@ -180,7 +180,9 @@ def choose_axes(info: LeRobotInfo, feature: str, given: dict[Axis, str], remarks
     """
     if feature not in info.features or len(info.features[feature].shape) != 1:
         raise EpisodeError(
-            "lerobot", f"expected a feature {feature!r} of one dimension, found {', '.join(info.features)}"
+            "lerobot",
+            f"expected a feature {feature!r} of one dimension, found {', '.join(info.features)}; "
+            "choose it with --action",
         )
     labels = info.features[feature].labels()
     if len(labels) > _MAX_ELEMENTS:
@@ -228,6 +230,8 @@ def _given_axis(axis: Axis, text: str, labels: list[str | None]) -> AxisSource:
 
 
 def _named(labels: list[str | None]) -> str:
+    if not any(labels):
+        return f"{len(labels)} elements without names of their own"
     return ", ".join(label or f"element {index} without a name" for index, label in enumerate(labels))
 
 

@@ -65,16 +65,16 @@ class LeRobotReader:
             self.remarks.note(f"info.json states {self.info.total_episodes} episodes, the index lists {listed}")
 
     def _recording(self, entry: Entry, title: str) -> Recording:
-        tally = Tally("frames", declared=entry.length)
+        tally, label = Tally("frames", declared=entry.length), f"episode {entry.index}"
         found = self._rows_of(entry)
         first = next(found, None)
         counted = itertools.chain([first] if first else [], found)
-        frames = commands_counted(self._frames(counted, entry, tally), self.remarks, f"episode {entry.index}")
+        frames = commands_counted(self._frames(counted, entry, tally), self.remarks, label)
         if entry.own is not None:
             own = read_own_episode(entry.own, self.robot, f"{title}, episode {entry.index}")
             steps, duration_s = self._own(frames, entry, own), own.attributes.total_duration_s
-            return Recording(own.attributes, steps, duration_s, own=True, frames=tally)
-        return Recording(self._attributes(first or {}, entry, title), drive(frames), frames=tally)
+            return Recording(own.attributes, steps, duration_s, own=True, frames=tally, label=label)
+        return Recording(self._attributes(first or {}, entry, title), drive(frames), frames=tally, label=label)
 
     def _attributes(self, first: _Row, entry: Entry, title: str) -> EpisodeAttributes:
         task = self._task(first, entry)

@@ -81,9 +81,12 @@ class _Batch:
             if isinstance(recording, Unreadable):
                 raise recording.error
             parts.extend(_parts(self._named(recording), self._folder, self._remarks, self._frames_per_episode))
-        except EpisodeError as error:
-            if self._strict or error.rule in _OURS:
+        except EpisodeError as failure:
+            if failure.rule in _OURS:
                 raise
+            error = _named_error(recording.label, failure)
+            if self._strict:
+                raise error from None
             for path, _ in parts:
                 path.unlink()
             self._remarks.leave_out(tally.unit, error)
@@ -117,6 +120,11 @@ class _Batch:
             tally.dropped.update(found.dropped)
         else:
             tally.drop(f"in {self._tally.unit} that were left out", max(found.read, found.declared))
+
+
+def _named_error(label: str, error: EpisodeError) -> EpisodeError:
+    """The same error; its message names the recording."""
+    return error if not label or label in str(error) else EpisodeError(error.rule, f"{label}: {error}")
 
 
 @contextmanager

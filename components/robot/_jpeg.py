@@ -33,6 +33,7 @@ _TABLES = {_DQT, _DHT, _DRI}
 _METADATA = {*range(_APP0, _APP0 + 16), _COM}
 _COLOURS = {_APP0: (b"JFIF\0", 14), _APP14: (b"Adobe", 12)}
 """Segments that tell the decoder the colour space: their beginning and their least length."""
+_WHERE = "frame"
 _FILL = re.compile(rb"\xff+")
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """Entropy-coded bytes hold ff only before 00 (a byte ff), a restart marker, or more ff (fill)."""
@@ -74,9 +75,9 @@ def decode_jpeg(data: bytes, *, max_bytes: int = MAX_JPEG_BYTES, max_pixels: int
     outline = outline_jpeg(data, max_pixels=max_pixels)
     start, *rest = outline.pieces
     try:
-        pixels = decode_whole_jpeg(b"".join(outline.pieces), "the frame")
+        pixels = decode_whole_jpeg(b"".join(outline.pieces), _WHERE)
     except DamagedImageError as error:
-        raise PolicyError(f"{error}; send another frame") from None
+        raise PolicyError(f"{str(error).removeprefix(f'{_WHERE}: ')}; send another frame") from None
     if not outline.exif:
         return pixels
     return oriented(pixels, exif_orientation(b"".join([start, *outline.exif, *rest])))

@@ -170,6 +170,19 @@ def test_one_damaged_episode_is_left_out_counted_and_named(tmp_path: Path, out: 
     assert not list((tmp_path / "strict").iterdir())
 
 
+def test_one_line_of_the_index_that_makes_no_sense_is_one_episode_less(tmp_path: Path, out: Path) -> None:
+    root = make_v21(tmp_path / "set", "image")
+    for name in ("episodes.jsonl", "tasks.jsonl"):
+        path = root / "meta" / name
+        path.write_bytes(path.read_bytes().rstrip()[:-9])  # a recorder was killed
+    done = import_lerobot(root, out, robot="r")
+    assert _instructions(done.files) == [TASKS[0], TASKS[1]]
+    assert sum("line 3" in note or "tasks.jsonl, line 2" in note for note in done.notes) == 2
+    assert done.counts[0].dropped["unreadable"] == 1
+    with pytest.raises(EpisodeError, match=r"episodes\.jsonl, line 3: expected a line of JSON"):
+        import_lerobot(root, tmp_path / "strict", robot="r", strict=True)
+
+
 def _half(value: int) -> bytes:
     pixels = np.random.default_rng(value).integers(0, 255, (32, 48, 3), dtype=np.uint8)
     data = io.BytesIO()

@@ -36,8 +36,8 @@ class Entry:
     own: str | None
 
 
-def read_entries(root: Path, info: LeRobotInfo, camera: str) -> Iterator[Entry]:
-    """The episodes of the index, in its order.
+def read_entries(root: Path, info: LeRobotInfo, camera: str) -> Iterator[Entry | EpisodeError]:
+    """The episodes of the index, in its order; an error for a line of it that makes no sense.
 
     Raises:
         EpisodeError: `lerobot`, the index is missing or makes no sense.
@@ -45,6 +45,9 @@ def read_entries(root: Path, info: LeRobotInfo, camera: str) -> Iterator[Entry]:
     entries = _v3(root, info, camera) if info.version == "v3.0" else _v21(root, info, camera)
     seen: set[int] = set()
     for entry in entries:
+        if isinstance(entry, EpisodeError):
+            yield entry
+            continue
         if entry.index in seen:
             raise EpisodeError("lerobot", f"{root}: expected each episode once in the index, found {entry.index} twice")
         seen.add(entry.index)
@@ -55,20 +58,29 @@ def read_tasks(root: Path, info: LeRobotInfo, remarks: Remarks) -> dict[int, str
     """task_index -> text, as lerobot's own loader looks it up: by the number that stands beside the text in v2.1
     (tasks.jsonl), by the row's position in v3 (tasks.parquet). Empty where the dataset has no such table."""
     try:
-        return _tasks_v3(root, remarks) if info.version == "v3.0" else _tasks_v21(root)
+        return _tasks_v3(root, remarks) if info.version == "v3.0" else _tasks_v21(root, remarks)
     except MissingFileError:
         return {}
 
 
-def _tasks_v21(root: Path) -> dict[int, str]:
+def _tasks_v21(root: Path, remarks: Remarks) -> dict[int, str]:
     name, tasks = "meta/tasks.jsonl", dict[int, str]()
     for number, line in json_lines(read_text(root, name)):
-        where = f"{name}, line {number}"
-        row = _json_row(line, where)
-        if not isinstance(row.get("task"), str):
-            raise EpisodeError("lerobot", f"{where}: expected a task's text, got {row.get('task')!r}")
-        tasks[whole(row.get("task_index"), where)] = row["task"]
+        try:
+            index, text = _task(line, f"{name}, line {number}")
+        except EpisodeError as error:
+            remarks.leave_out("tasks", error)
+        else:
+            tasks[index] = text
     return tasks
+
+
+def _task(line: str, where: str) -> tuple[int, str]:
+    row = _json_row(line, where)
+    text = row.get("task")
+    if not isinstance(text, str):
+        raise EpisodeError("lerobot", f"{where}: expected a task's text, got {text!r}")
+    return whole(row.get("task_index"), where), text
 
 
 def _tasks_v3(root: Path, remarks: Remarks) -> dict[int, str]:
@@ -115,13 +127,17 @@ def _v3_video(root: Path, info: LeRobotInfo, camera: str, row: dict[str, Any], w
     return _checked(root, fill(info.video_path or "", video_key=camera, chunk_index=chunk, file_index=file))
 
 
-def _v21(root: Path, info: LeRobotInfo, camera: str) -> Iterator[Entry]:
+def _v21(root: Path, info: LeRobotInfo, camera: str) -> Iterator[Entry | EpisodeError]:
     is_video = info.features[camera].dtype == "video"
     name = "meta/episodes.jsonl"
     for number, line in json_lines(read_text(root, name)):
         where = f"{name}, line {number}"
-        row = _json_row(line, where)
-        index, length = whole(row.get("episode_index"), where), whole(row.get("length"), where)
+        try:
+            row = _json_row(line, where)
+            index, length = whole(row.get("episode_index"), where), whole(row.get("length"), where)
+        except EpisodeError as error:
+            yield error
+            continue
         values = {"episode_chunk": index // info.chunks_size, "episode_index": index}
         video = _checked(root, fill(info.video_path or "", video_key=camera, **values)) if is_video else None
         data = _checked(root, fill(info.data_path, **values))

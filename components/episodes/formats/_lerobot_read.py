@@ -50,8 +50,11 @@ class LeRobotReader:
         episodes, frames = self.remarks.counts.of("episodes"), self.remarks.counts.of("frames")
         listed = length = 0
         for entry in read_entries(self.root, self.info, self.camera):
-            listed, length = listed + 1, length + entry.length
-            episodes.declared += 1
+            listed, episodes.declared = listed + 1, episodes.declared + 1
+            if isinstance(entry, EpisodeError):
+                yield Unreadable("", entry)
+                continue
+            length += entry.length
             try:
                 yield self._recording(entry, title)
             except MissingFileError as error:

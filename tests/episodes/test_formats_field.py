@@ -161,7 +161,7 @@ def test_one_damaged_episode_is_left_out_counted_and_named(tmp_path: Path, out: 
     path.write_bytes(path.read_bytes()[:-40])
     done = import_lerobot(root, out, robot="r")
     assert [read_episode(path).attributes.name for path in done.files] == ["lerobot_set_000000", "lerobot_set_000002"]
-    assert any("left out: episode_000001.parquet: expected a parquet file" in note for note in done.notes)
+    assert any("left out: episode 1: episode_000001.parquet: expected a parquet file" in note for note in done.notes)
     episodes, frames = done.counts
     assert (episodes.declared, episodes.read, episodes.used, episodes.dropped["unreadable"]) == (3, 3, 2, 1)
     assert (frames.used, frames.dropped.total()) == (LENGTHS[0] + LENGTHS[2], LENGTHS[1])

@@ -31,7 +31,7 @@ class Tally:
             self.dropped[reason] += count
 
     def check(self) -> None:
-        """Raises EpisodeError (`counts`) if the reader lost sight of something: Drover's fault, not the file's."""
+        """Raises EpisodeError (`counts`) if the reader lost sight of something: its own fault, not the file's."""
         kept = self.used + self.dropped.total()
         if self.read != kept:
             raise EpisodeError(
@@ -41,7 +41,9 @@ class Tally:
             )
 
     def __str__(self) -> str:
-        declared = f"{self.declared + self.undeclared} declared" if self.declared else "no number declared"
+        declared = "no number declared" if self.undeclared and not self.declared else f"{self.declared} declared"
+        if self.declared and self.undeclared:
+            declared += f" (and {self.undeclared} where no number is declared)"
         dropped = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
         text = f"{self.unit}: {declared}, {self.read} read, {self.used} used, {self.dropped.total()} dropped"
         return text + (f" ({dropped})" if dropped else "") + (f", {self.unread} not read" if self.unread > 0 else "")

@@ -62,7 +62,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(record: Record, tmp_p
     assert f"1 episodes, 4 frames in {out}\n" in told
     assert f"note left out: bad{mark}.h5: expected an HDF5 file" in told
     assert f"drover robot upload {out} --robot r" in told
-    assert "count files: no number declared, 2 read, 1 used, 1 dropped (1 unreadable)" in told
+    assert "count files: 2 declared, 2 read, 1 used, 1 dropped (1 unreadable)" in told
 
 
 def test_one_damaged_file_is_refused_if_asked_for(record: Record, tmp_path: Path) -> None:

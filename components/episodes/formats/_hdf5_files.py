@@ -78,7 +78,7 @@ def import_recon(
     remarks.lose("everything but images/rgb_left and commands (the other camera, GPS, IMU, lidar, collisions)")
 
     def recordings() -> Iterator[Recording]:
-        for path in hdf5_files(source):
+        for path in _listed(source, remarks):
             session = as_name(re.sub(r"_r\d+$", "", path.stem))
             attributes = EpisodeAttributes(
                 name=f"recon_{as_name(path.stem)}", robot=robot, session=f"{robot}-{session}",
@@ -110,7 +110,7 @@ def import_hdf5(source: Path, out: Path, *, robot: str, strict: bool = False) ->
     remarks = Remarks()
 
     def recordings() -> Iterator[Recording | Unreadable]:
-        for path in hdf5_files(source):
+        for path in _listed(source, remarks):
             try:
                 yield _own_recording(path, robot)
             except EpisodeError as error:
@@ -160,6 +160,12 @@ def hdf5_files(source: Path) -> list[Path]:
     files = files_in(source, ".h5", ".hdf5") if source.is_dir() else [source]
     if not files or not files[0].is_file():
         raise EpisodeError("unreadable", f"{source}: expected an HDF5 file or a folder of them, found none")
+    return files
+
+
+def _listed(source: Path, remarks: Remarks) -> list[Path]:
+    files = hdf5_files(source)
+    remarks.counts.of("files").declared = len(files)
     return files
 
 

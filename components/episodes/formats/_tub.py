@@ -68,9 +68,10 @@ class RecordReader:
         names, deleted = self._manifest()
         records = []
         for path in [self._inside(self.root, name, "manifest.json") for name in names]:
-            self._count_declared(path)
+            declared = self._count_declared(path)
             for number, line in json_lines(self._text(path)):
                 self.tally.read += 1
+                self.tally.undeclared += not declared
                 try:
                     record = self._record(f"{path.name}, line {number}", line)
                 except DamagedRecordError as error:
@@ -111,15 +112,17 @@ class RecordReader:
             ) from None  # fmt: skip
         return found.paths, set(found.deleted_indexes)
 
-    def _count_declared(self, catalog: Path) -> None:
-        """The file beside a catalog lists its lines; donkeycar seeks by it."""
+    def _count_declared(self, catalog: Path) -> bool:
+        """The file beside a catalog lists its lines; donkeycar seeks by it. False where it is not there."""
         path = catalog.with_name(f"{catalog.name}_manifest")
         if not path.is_file() or path.is_symlink():
-            return
+            return False
         try:
             self.tally.declared += len(_CatalogManifest.model_validate_json(self._text(path)).line_lengths)
         except ValidationError:
             self.remarks.note(f"{path.name} makes no sense: how many records the tub should hold is not known")
+            return False
+        return True
 
     def _text(self, path: Path) -> str:
         try:

@@ -5,8 +5,8 @@ progressive one of 300 kB can make the decoder go over the whole image thousands
 together anew from the segments that a decoder needs; of the metadata the EXIF orientation alone is read. The decoder
 and the rule for orientation are those of imports, so that a policy sees frames as it did in training.
 
-Measured on one core: a 1280x720 frame takes 8 to 14 ms, the largest ordinary one (4096x2304) 90 to 130 ms, and the
-worst that was found within the limits 170 ms, 20 times an ordinary frame.
+Measured, processor time on one core: a 1280x720 frame of 0.35 MB takes 6 ms, one of 4096x2304 and 3.6 MB 59 ms. Pillow
+took 10 and 150 ms for them; by its decoder the worst that was found within the limits took 170 ms.
 """
 
 import re

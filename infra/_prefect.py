@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
@@ -37,6 +38,11 @@ def client_environment(settings: Settings) -> dict[str, str]:
     return found
 
 
+def _database_url(path: Path) -> str:
+    """As an SQLite URI: in a plain path a question mark would end the path, and the file would be elsewhere."""
+    return f"sqlite+aiosqlite:///file:{quote(str(path.absolute()))}?uri=true"
+
+
 def _prefect_env(settings: Settings) -> dict[str, str]:
     home = settings.home / "prefect"
     return (
@@ -47,7 +53,7 @@ def _prefect_env(settings: Settings) -> dict[str, str]:
             "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
             "PREFECT_CLI_PROMPT": "false",
             "PREFECT_LOGGING_MARKUP": "false",  # log lines hold what robots wrote
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database_url(home / "prefect.db"),
             "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         }
     )

@@ -8,7 +8,7 @@ import typer
 from components.contracts import AXES, Axis
 from components.contracts.errors import ConfigurationError
 
-from ._console import console, tell
+from ._console import tell
 
 if TYPE_CHECKING:
     from components.episodes.formats import RosOptions
@@ -30,22 +30,29 @@ PartialOption = Annotated[
     bool, typer.Option("--allow-partial", help="Take what can be read, where a source holds less than it declares.")
 ]
 FramesOption = Annotated[int | None, typer.Option(min=2, help="Frames an episode at most; otherwise as many as fit.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="All or nothing: one damaged file, episode or frame refuses the import.")
+]
 EPISODES = Path("episodes")
 
 
 @app.command("donkey")
 def import_donkey(
-    tub: Annotated[Path, typer.Argument(help="A Donkey tub (version 2): a folder or a .tar.gz.")],
+    tub: Annotated[Path, typer.Argument(help="Donkey tubs (version 2): a folder, a .tar.gz or a .zip.")],
     *,
     robot: RobotOption,
     out: OutOption = EPISODES,
     frames: Annotated[int, typer.Option(min=2, help="Frames an episode.")] = 50,
+    strict: StrictOption = False,
+    allow_partial: PartialOption = False,
 ) -> None:
-    """Turn a Donkey tub into episode files; then `drover robot upload` sends them."""
+    """Turn Donkey tubs into episode files; then `drover robot upload` sends them."""
     from components import episodes
 
-    files = episodes.import_donkey(tub, out, robot=robot, frames_per_episode=frames)
-    console.print(f"{len(files)} episodes in {out}; send them: drover robot upload {out} --robot {robot}")
+    done = episodes.import_donkey(
+        tub, out, robot=robot, frames_per_episode=frames, strict=strict, allow_partial=allow_partial
+    )
+    tell(done, out, robot)
 
 
 @app.command("mcap")
@@ -109,14 +116,19 @@ def import_lerobot(
     camera: Annotated[str | None, typer.Option(help="Feature of the images; if there are several.")] = None,
     action: Annotated[str, typer.Option(help="Feature of the actions.")] = "action",
     axis: Annotated[
-        list[str] | None, typer.Option(help="AXIS=NAME[:UNIT], e.g. angular_z=yaw:deg/s; for names not known.")
+        list[str] | None,
+        typer.Option(help="AXIS=NAME[:UNIT] or AXIS=INDEX[:UNIT], e.g. angular_z=yaw:deg/s; for names not known."),
     ] = None,
+    strict: StrictOption = False,
+    allow_partial: PartialOption = False,
 ) -> None:
     """A LeRobotDataset; LeKiwi's x.vel, y.vel and theta.vel (deg/s, converted) are known by name."""
     from components.episodes import formats
 
     axes = dict(_axis(text) for text in axis or [])
-    done = formats.import_lerobot(source, out, robot=robot, camera=camera, action=action, axes=axes)
+    done = formats.import_lerobot(
+        source, out, robot=robot, camera=camera, action=action, axes=axes, strict=strict, allow_partial=allow_partial
+    )
     tell(done, out, robot)
 
 
@@ -128,11 +140,13 @@ def import_recon(
     out: OutOption = EPISODES,
     rate: Annotated[float, typer.Option(help="Frames a second; the files do not tell.")] = 4.0,
     instruction: InstructionOption = None,
+    strict: StrictOption = False,
 ) -> None:
     """RECON-style HDF5: images/rgb_left and commands/{linear,angular}_velocity."""
     from components.episodes import formats
 
-    tell(formats.import_recon(source, out, robot=robot, rate_hz=rate, instruction=instruction), out, robot)
+    done = formats.import_recon(source, out, robot=robot, rate_hz=rate, instruction=instruction, strict=strict)
+    tell(done, out, robot)
 
 
 @app.command("hdf5")
@@ -141,11 +155,12 @@ def import_hdf5(
     *,
     robot: RobotOption,
     out: OutOption = EPISODES,
+    strict: StrictOption = False,
 ) -> None:
     """The robots' own files from a disk: checked, and written anew for that robot."""
     from components.episodes import formats
 
-    tell(formats.import_hdf5(source, out, robot=robot), out, robot)
+    tell(formats.import_hdf5(source, out, robot=robot, strict=strict), out, robot)
 
 
 def _ros(

@@ -41,11 +41,12 @@ _ATTRIBUTES = {
 }
 
 
-def read_episode(path: Path, *, max_bytes: int = MAX_BYTES) -> Episode:
+def read_episode(path: Path, *, max_bytes: int = MAX_BYTES, fallback_name: str | None = None) -> Episode:
     """Read an episode file that is trusted, or that a structure scan has passed.
 
     Attributes that are missing or make no sense are taken as absent; frames and actions are taken as they are, so
-    actions may hold NaN. Frames stored as BGR come back as RGB.
+    actions may hold NaN. Frames stored as BGR come back as RGB. A file that states no name is named `fallback_name`, or
+    as the file is.
 
     Raises:
         EpisodeError: with the rule `unreadable`, `missing-dataset`, `shape`, `type`, `length` or `too-large`.
@@ -54,7 +55,7 @@ def read_episode(path: Path, *, max_bytes: int = MAX_BYTES) -> Episode:
         with h5py.File(path, "r") as file:
             images, actions, events = (_dataset(file, name) for name in ("images", "actions", "action_event_types"))
             _check_shapes(path, images, actions, events, max_bytes)
-            attributes = file_attributes(file, fallback_name=path.stem)
+            attributes = file_attributes(file, fallback_name=fallback_name or path.stem)
             frames: NDArray[np.uint8] = images[...]
             if attributes.colour_order == "bgr":
                 swap_red_and_blue(frames)

@@ -2,22 +2,21 @@
 
 The markers are walked (ITU-T T.81, annex B) before anything is decoded, because the cost of a JPEG is not its size: a
 progressive one of 300 kB can make the decoder go over the whole image thousands of times. What is decoded is put
-together anew from the segments that a decoder needs, so that no metadata is parsed.
+together anew from the segments that a decoder needs; of the metadata the EXIF orientation alone is read. The decoder
+and the rule for orientation are those of imports, so that a policy sees frames as it did in training.
 
-Measured on one core: a 1280x720 frame takes 8 to 14 ms, the largest ordinary one (4096x2304) 90 to 130 ms, and the
-worst that was found within the limits 170 ms, 20 times an ordinary frame.
+Measured, processor time on one core: a 1280x720 frame of 0.35 MB takes 6 ms, one of 4096x2304 and 3.6 MB 59 ms. Pillow
+took 10 and 150 ms for them; by its decoder the worst that was found within the limits took 170 ms.
 """
 
-import io
 import re
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from components.contracts.errors import PolicyError
+from components.contracts.errors import DamagedImageError, PolicyError
+from components.episodes.formats import decode_whole_jpeg, exif_orientation, oriented
 
 MAX_JPEG_BYTES = 4 * 2**20
 MAX_PIXELS = 4096 * 2304
@@ -26,13 +25,15 @@ MAX_WORK = 2**25
 """Samples that the decoder goes over, each scan counted: a 4096x2304 frame in one scan, a 1920x1080 one in ten."""
 MAX_SEGMENTS = 256
 
-_SOI, _EOI, _SOS, _DQT, _DHT, _DRI, _APP0, _APP14, _COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xE0, 0xEE, 0xFE
+_SOI, _EOI, _SOS, _DQT, _DHT, _DRI, _COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xFE
+_APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
 _FRAMES = {0xC0, 0xC1, 0xC2}
 """Huffman-coded: baseline, extended, progressive. Arithmetic coding, lossless and hierarchical frames are refused."""
 _TABLES = {_DQT, _DHT, _DRI}
 _METADATA = {*range(_APP0, _APP0 + 16), _COM}
 _COLOURS = {_APP0: (b"JFIF\0", 14), _APP14: (b"Adobe", 12)}
 """Segments that tell the decoder the colour space: their beginning and their least length."""
+_WHERE = "frame"
 _FILL = re.compile(rb"\xff+")
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """Entropy-coded bytes hold ff only before 00 (a byte ff), a restart marker, or more ff (fill)."""
@@ -50,6 +51,8 @@ class JpegOutline:
     """Samples, each as often as a scan goes over it."""
     pieces: list[bytes] = field(default_factory=lambda: [b"\xff\xd8"])
     """The segments that a decoder needs, in order."""
+    exif: list[bytes] = field(default_factory=list)
+    """The segments of EXIF, which may tell how the camera was held."""
 
 
 def decode_jpeg(data: bytes, *, max_bytes: int = MAX_JPEG_BYTES, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -59,23 +62,25 @@ def decode_jpeg(data: bytes, *, max_bytes: int = MAX_JPEG_BYTES, max_pixels: int
         data: a whole JPEG file. Bytes after its end, as cameras leave them, are ignored.
 
     Returns:
-        (H, W, 3) uint8 RGB; grey images are repeated over the channels.
+        (H, W, 3) uint8 RGB, turned as the EXIF orientation says; grey images are repeated over the channels.
 
     Raises:
-        PolicyError: no JPEG, cut off, of a kind that no camera writes, or beyond the limits.
+        PolicyError: no JPEG, cut off, with a part of the image lost, of a kind that no camera writes, or beyond the
+            limits.
     """
     if len(data) > max_bytes:
         raise PolicyError(f"expected a JPEG of at most {max_bytes} bytes, got {len(data)}; send a smaller frame")
     if not data.startswith(b"\xff\xd8\xff"):
         raise PolicyError(f"expected a JPEG (it begins with ff d8 ff), got {data[:4].hex() or 'nothing'}")
-    plain = b"".join(outline_jpeg(data, max_pixels=max_pixels).pieces)
+    outline = outline_jpeg(data, max_pixels=max_pixels)
+    start, *rest = outline.pieces
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(plain), formats=["JPEG"]) as image:
-                return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PolicyError(f"expected a whole JPEG, got one that cannot be decoded: {error}") from None
+        pixels = decode_whole_jpeg(b"".join(outline.pieces), _WHERE)
+    except DamagedImageError as error:
+        raise PolicyError(f"{str(error).removeprefix(f'{_WHERE}: ')}; send another frame") from None
+    if not outline.exif:
+        return pixels
+    return oriented(pixels, exif_orientation(b"".join([start, *outline.exif, *rest])))
 
 
 def outline_jpeg(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegOutline:
@@ -102,8 +107,7 @@ def outline_jpeg(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegOutline:
             _frame(body, outline, max_pixels)
         elif marker not in _TABLES | _METADATA:
             raise _malformed(f"it has a marker ff {marker:02x}, which no camera writes")
-        if marker not in _METADATA or _tells_colours(marker, body):
-            outline.pieces.append(b"\xff" + bytes([marker]) + data[at:end])
+        _keep(marker, body, b"\xff" + bytes([marker]) + data[at:end], outline)
         at = end
     if not outline.work:
         raise _malformed("it has no image")
@@ -154,6 +158,13 @@ def _scan(data: bytes, at: int, body: bytes, outline: JpegOutline) -> int:
     if end is None:
         raise _malformed("it is cut off")
     return end.start()
+
+
+def _keep(marker: int, body: bytes, segment: bytes, outline: JpegOutline) -> None:
+    if marker not in _METADATA or _tells_colours(marker, body):
+        outline.pieces.append(segment)
+    elif marker == _APP1 and body.startswith(b"Exif\0\0"):
+        outline.exif.append(segment)
 
 
 def _tells_colours(marker: int, body: bytes) -> bool:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from components.contracts import EpisodeName, Frozen, RobotId
 from components.contracts.errors import ConfigurationError, EpisodeError, SpoolFullError
 from components.episodes import JOURNAL_SUFFIX, EpisodeAttributes, EpisodeWriter, recover
+from components.episodes.formats import files_in
 
 from ._slots import fsync_folder, make_private
 from ._upload_journal import FILE as JOURNAL_FILE
@@ -72,7 +73,7 @@ class Spool:
 
     def pending(self) -> list[Path]:
         """Finished episodes that no receipt has confirmed, oldest name first."""
-        return sorted(self.folder.glob("*.h5"))
+        return files_in(self.folder, ".h5")
 
     def quarantined(self) -> list[Path]:
         """What `recover` could not make an episode of."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from components.contracts.errors import ConfigurationError, EpisodeError, SpoolFullError
+from components.episodes.formats import files_in
 from components.storage import sha256_of_file
 
 from ._uploader import Uploader, UploadReport
@@ -20,7 +21,7 @@ def upload_folder(folder: Path, uploader: Uploader) -> UploadReport:
         raise ConfigurationError(
             f"{folder}: expected a folder of episode files, found {'a file' if folder.exists() else 'nothing'}"
         )
-    files = sorted(path for path in folder.glob("*.h5") if path.is_file())
+    files = files_in(folder, ".h5")
     if not files:
         raise ConfigurationError(
             f"{folder}: expected episode files (*.h5), found none; name the folder that holds them"

@@ -1,11 +1,13 @@
 """A real Bento on a free port, asked over HTTP."""
 
+import io
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from pydantic import SecretStr
 
 from components.contracts.errors import PolicyError
@@ -105,6 +107,7 @@ BAD_IMAGES = {
     "text": b"hello",
     "pickle": b"\x80\x04\x95\x00",
     "cut off": JPEGS[0][:500],
+    "without its middle": JPEGS[0][: len(JPEGS[0]) * 2 // 3] + JPEGS[0][len(JPEGS[0]) * 5 // 6 :],
     "thousands of scans": scans(5000),
     "noise": b"\xff\xd8\xff" + bytes(range(256)) * 4,
 }
@@ -119,6 +122,25 @@ def test_bad_image_is_refused_and_the_session_goes_on(asked, data):
     assert refused.status_code == 400
     assert refused.json()["error"].startswith("expected a")
     assert asked.act(JPEGS[0], session="bad").json()["frame"] == 2
+
+
+def test_turned_frame_drives_as_the_upright_one(asked, made):
+    """Stored upside down, and its EXIF says so: the answer is the runtime's for the frame that a viewer shows."""
+    upright = Image.open(io.BytesIO(JPEGS[0])).convert("RGB")
+    exif, stored = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 3
+    upright.transpose(Image.Transpose.ROTATE_180).save(stored, "PNG")  # exact, to take its pixels from
+    turned = io.BytesIO()
+    Image.open(stored).save(turned, "JPEG", quality=95, exif=exif)
+    with Image.open(turned) as image:
+        shown = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    runtime = Runtime(made.folder)
+
+    expected = runtime.act_frame(shown, runtime.session(LEFT))
+
+    np.testing.assert_allclose(
+        asked.act(turned.getvalue(), session="turned").json()["actions"], expected.action, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

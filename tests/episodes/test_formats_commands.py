@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from components.cli import app
 from components.contracts import EpisodeRecord
-from components.contracts.errors import ConfigurationError, DatasetError
+from components.contracts.errors import ConfigurationError, DatasetError, EpisodeError
 from components.episodes import measure, read_episode
 from components.episodes.formats import import_mcap
 from components.storage import FolderStore
@@ -50,6 +50,27 @@ def test_names_in_files_do_not_lead_out_of_the_exports_folder(record: Record, tm
         drover("export", kind, source, "--out", out)
         assert {path.stem for path in out.iterdir()} == {f"e{number}" for number in range(6)}
     assert {path.name for path in tmp_path.iterdir()} == {"source", "exports"}
+
+
+@pytest.mark.parametrize("mark", ["[bold]", "[red]x[", "[b", ":smile:"], ids=["bold", "open", "half", "emoji"])
+def test_names_that_look_like_markup_are_shown_as_they_are(record: Record, tmp_path: Path, mark: str) -> None:
+    source, out = tmp_path / f"in{mark}", tmp_path / f"out{mark}"
+    source.mkdir()
+    record(folder=source, name="good")
+    (source / f"bad{mark}.h5").write_bytes(b"no HDF5")
+    told = drover("import", "hdf5", source, "--robot", "r", "--out", out)
+    assert f"1 episodes, 4 frames in {out}\n" in told
+    assert f"note left out: bad{mark}.h5: expected an HDF5 file" in told
+    assert f"drover robot upload {out} --robot r" in told
+    assert "count files: 2 declared, 2 read, 1 used, 1 dropped (1 unreadable)" in told
+
+
+def test_one_damaged_file_is_refused_if_asked_for(record: Record, tmp_path: Path) -> None:
+    record(folder=tmp_path, name="good")
+    (tmp_path / "bad.h5").write_bytes(b"no HDF5")
+    strict = ("import", "hdf5", str(tmp_path), "--robot", "r", "--out", str(tmp_path / "out"), "--strict")
+    with pytest.raises(EpisodeError, match=r"bad\.h5: expected an HDF5 file"):
+        CliRunner().invoke(app, strict, catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

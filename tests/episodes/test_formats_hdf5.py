@@ -156,7 +156,7 @@ def test_broken_trajectories_are_one_clear_error(tmp_path: Path, out: Path) -> N
         del file["commands/angular_velocity"], file["images/rgb_left"]
         file["commands/angular_velocity"] = np.zeros(4)
         file["images/rgb_left"] = np.array([b"no jpeg"] * 4)
-    with pytest.raises(EpisodeError, match=r"rgb_left\[0\]: expected an image"):
+    with pytest.raises(EpisodeError, match=r"rgb_left\[0\]: expected a whole JPEG or PNG"):
         import_recon(path, out, robot="r")
     path.write_bytes(b"no hdf5")
     for load in (import_recon, import_hdf5):

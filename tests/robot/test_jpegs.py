@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from components.contracts.errors import PolicyError
-from components.robot import MAX_JPEG_BYTES, decode_jpeg
+from components.robot import MAX_JPEG_BYTES, _jpeg, decode_jpeg
 from components.robot._jpeg import MAX_SEGMENTS, MAX_WORK, outline_jpeg
 from tests.packaging.made import camera_frame
 
@@ -113,10 +113,59 @@ REFUSED = {
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
 def test_jpeg_beyond_the_limits_is_refused_before_it_is_decoded(monkeypatch, data):
-    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("it was decoded"))
+    for decoder in ("decode_whole_jpeg", "exif_orientation"):
+        monkeypatch.setattr(_jpeg, decoder, lambda *_, **__: pytest.fail("it was decoded"))
 
     with pytest.raises(PolicyError, match="expected a"):
         decode_jpeg(data)
+
+
+def noisy(**options):
+    """Of noise, so that whatever is lost is seen."""
+    pixels = np.random.default_rng(3).integers(0, 255, (96, 160, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="JPEG", quality=85, **options)
+    return file.getvalue()
+
+
+def without(data, begin, end):
+    """The bytes from `begin` to `end`, as parts of the image's data, are lost."""
+    start = data.index(b"\xff\xda") + 14
+    length = len(data) - start - 2
+    return data[: start + int(begin * length)] + data[start + int(end * length) :]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"restart_marker_blocks": 4}, {"subsampling": "4:4:4"}],
+    ids=["baseline", "progressive", "restart markers", "4:4:4"],
+)
+@pytest.mark.parametrize(
+    ("begin", "end"), [(0.5, 1), (0.95, 1), (0.4, 0.6), (0.1, 0.12)], ids=["half", "the end", "middle", "a little"]
+)
+def test_jpeg_that_lost_a_part_is_refused(options, begin, end):
+    """libjpeg fills the rest with grey and only warns."""
+    with pytest.raises(PolicyError, match=r"expected a whole JPEG"):
+        decode_jpeg(without(noisy(**options), begin, end))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_jpeg_is_turned_as_its_orientation_says(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(exif=exif)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+    np.testing.assert_array_equal(decode_jpeg(data), expected)
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_jpeg_of_an_orientation_that_there_is_not_stays_as_it_is(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+
+    np.testing.assert_array_equal(decode_jpeg(jpeg(exif=exif)), decode_jpeg(jpeg()))
 
 
 def test_work_counts_every_scan():

@@ -16,9 +16,10 @@ from ._lerobot_write import export_lerobot
 from ._mcap_write import export_mcap
 from ._rerun import export_rerun, log_episode
 from ._ros import import_mcap, import_rosbag2
+from ._sources import files_in
 
 __all__ = [
     "Conversion", "RosOptions", "decode_whole_jpeg", "exif_orientation", "export_hdf5", "export_lerobot", "export_mcap",
-    "export_rerun", "hdf5_files", "import_donkey", "import_hdf5", "import_lerobot", "import_mcap", "import_recon",
-    "import_rosbag2", "log_episode", "oriented",
+    "export_rerun", "files_in", "hdf5_files", "import_donkey", "import_hdf5", "import_lerobot", "import_mcap",
+    "import_recon", "import_rosbag2", "log_episode", "oriented",
 ]  # fmt: skip

@@ -1,6 +1,9 @@
 """What an import or an export did, and what became of its steps on the way."""
 
+import hashlib
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from components.contracts import EpisodeName, Frozen, RobotId
-from components.contracts.errors import ConfigurationError
+from components.contracts import ACTION_LIMIT, EpisodeName, Frozen, RobotId
+from components.contracts.errors import ConfigurationError, EpisodeError
 from components.episodes._episode import EpisodeAttributes
 
 from ._accounting import ImportCounts, Tally
 
 Action = tuple[float, float, float]
+_NAMED = 10
+"""Of one kind of damage, as many are named."""
+_HASH = 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,19 @@ class Recording:
     """None: the last step's time."""
     own: bool = False
     """True: an episode that Drover exported, which is taken back as it was, with its own frame 0."""
+    frames: Tally | None = None
+    """Filled while `steps` are read; it becomes part of the import's counts when the episode is written."""
+    label: str = ""
+    """What a message calls it: the episode or file in the source."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An episode that failed before its steps could be read."""
+
+    label: str
+    error: EpisodeError
+    frames: Tally | None = None
 
 
 @dataclass
@@ -66,6 +85,8 @@ class Remarks:
     _lost: dict[str, dict[str, None]] = field(default_factory=dict)
     _begun: dict[str, None] = field(default_factory=dict)
     counts: ImportCounts = field(default_factory=ImportCounts)
+    left_out: Counter[str] = field(default_factory=Counter)
+    first_left_out: EpisodeError | None = None
 
     def begin(self, recording: str) -> None:
         """What is remarked from now on is of this recording."""
@@ -90,6 +111,27 @@ class Remarks:
         """The remark with the recordings that it is of, where there are several and it does not name them itself."""
         of = [name for name in names if name not in text]
         return f"{text} ({', '.join(of)})" if of and len(self._begun) > 1 else text
+
+    def leave_out(self, unit: str, why: EpisodeError) -> None:
+        """Name something damaged that is left out; beyond the first few of a kind, the counts alone tell."""
+        self.first_left_out = self.first_left_out or why
+        self.left_out[unit] += 1
+        if self.left_out[unit] <= _NAMED:
+            self.note(f"left out: {why}")
+        elif self.left_out[unit] == _NAMED + 1:
+            self.note(f"more {unit} were left out, for reasons such as these: the counts tell how many")
+
+
+def commands_counted(
+    frames: Iterable[tuple[NDArray[np.uint8], Action, float]], remarks: Remarks, name: str
+) -> Iterator[tuple[NDArray[np.uint8], Action, float]]:
+    """The same frames; commands beyond what the checks admit are counted and noted when the last was read."""
+    beyond = 0
+    for frame in frames:
+        beyond += any(abs(value) > ACTION_LIMIT for value in frame[1])
+        yield frame
+    if beyond:
+        remarks.note(f"{name}: {beyond} frames command more than +-{ACTION_LIMIT}: the checks will quarantine it")
 
 
 def drive(frames: Iterable[tuple[NDArray[np.uint8], Action, float]]) -> Iterator[Step]:
@@ -121,5 +163,14 @@ def checked_robot(robot: str) -> str:
 
 
 def as_name(text: str, length: int = 80) -> str:
-    """Someone's file or folder name as (part of) an episode's name."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:length] or "recording"
+    """Someone's file or folder name as (part of) an episode's name: other names stay other names.
+
+    Where something is lost, because it is beyond ASCII or beyond `length`, a hash of the whole name follows.
+    The same name in another normal form of Unicode, as a Mac's disk gives it, has the same hash.
+    """
+    whole = unicodedata.normalize("NFC", text)
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", whole).strip("-_")
+    if len(plain) <= length and whole.isascii():
+        return plain or "recording"
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:_HASH]
+    return f"{plain[: length - _HASH - 1].strip('-_') or 'recording'}-{digest}"

@@ -2,6 +2,7 @@
 HDF5 read another file (external and soft links, external storage, virtual datasets) is refused before it is read."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
-from components.contracts.errors import ConfigurationError, EpisodeError
+from components.contracts.errors import ConfigurationError, DamagedImageError, EpisodeError
 from components.episodes._episode import EpisodeAttributes
 from components.episodes._hdf5 import read_episode
 
-from ._conversion import Action, Conversion, Recording, Remarks, Step, as_name, checked_robot, drive
+from ._accounting import Tally
+from ._conversion import (
+    Action,
+    Conversion,
+    Recording,
+    Remarks,
+    Step,
+    Unreadable,
+    as_name,
+    checked_robot,
+    commands_counted,
+    drive,
+)
 from ._exporting import free_name, read_episodes, whole
 from ._images import MAX_BYTES, check_size, read_image
+from ._sources import files_in
 from ._write import EPISODE_BYTES, write_episodes
 
 RECON_HZ = 4.0
@@ -30,7 +44,13 @@ _Rate = TypeAdapter(Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)])
 
 
 def import_recon(
-    source: Path, out: Path, *, robot: str, rate_hz: float = RECON_HZ, instruction: str | None = None
+    source: Path,
+    out: Path,
+    *,
+    robot: str,
+    rate_hz: float = RECON_HZ,
+    instruction: str | None = None,
+    strict: bool = False,
 ) -> Conversion:
     """RECON-style HDF5 trajectories: JPEG in `images/rgb_left`, `commands/linear_velocity` (m/s) and
     `commands/angular_velocity` (rad/s). linear_y is zero. `source` is `recon`.
@@ -41,6 +61,7 @@ def import_recon(
         robot: whose episodes these become.
         rate_hz: frames a second; the files do not tell it.
         instruction: what the robot was told; the files hold none.
+        strict: refuse all for one damaged file or frame; otherwise it is left out, counted and noted.
 
     Raises:
         EpisodeError: `recon`, `image` or `frames`: what is wrong, and where. Nothing was written.
@@ -57,24 +78,30 @@ def import_recon(
     remarks.lose("everything but images/rgb_left and commands (the other camera, GPS, IMU, lidar, collisions)")
 
     def recordings() -> Iterator[Recording]:
-        for path in hdf5_files(source):
-            title = as_name(path.stem)
+        for path in _listed(source, remarks):
+            remarks.begin(path.name)
+            session = as_name(re.sub(r"_r\d+$", "", path.stem))
             attributes = EpisodeAttributes(
-                name=f"recon_{title}", robot=robot, session=f"{robot}-{title.rpartition('_r')[0] or title}",
+                name=f"recon_{as_name(path.stem)}", robot=robot, session=f"{robot}-{session}",
                 instruction=instruction, source="recon",
             )  # fmt: skip
-            yield Recording(attributes, drive(_recon_frames(path, rate_hz)))
+            tally = Tally("frames")
+            frames = _recon_frames(path, rate_hz, tally, None if strict else remarks)
+            yield Recording(
+                attributes, drive(commands_counted(frames, remarks, path.name)), frames=tally, label=path.name
+            )
 
-    return write_episodes(recordings(), out, remarks)
+    return write_episodes(recordings(), out, remarks, unit="files", strict=strict)
 
 
-def import_hdf5(source: Path, out: Path, *, robot: str) -> Conversion:
+def import_hdf5(source: Path, out: Path, *, robot: str, strict: bool = False) -> Conversion:
     """The robots' own episode files, from a disk instead of an upload: checked, and written anew under `robot`.
 
     Args:
         source: a file, or a folder of .h5 and .hdf5 files.
         out: where the episode files go; created.
         robot: whose episodes these become.
+        strict: refuse all for one damaged file; otherwise it is left out, counted and noted.
 
     Raises:
         EpisodeError: with the rule that a file breaks. Nothing was written.
@@ -83,24 +110,32 @@ def import_hdf5(source: Path, out: Path, *, robot: str) -> Conversion:
     checked_robot(robot)
     remarks = Remarks()
 
-    def recordings() -> Iterator[Recording]:
-        for path in hdf5_files(source):
+    def recordings() -> Iterator[Recording | Unreadable]:
+        for path in _listed(source, remarks):
             remarks.begin(path.name)
-            with opened(path) as file:
-                for name in _OWN_DATASETS:
-                    dataset(file, name, path)
-            episode = read_episode(path, max_bytes=EPISODE_BYTES)
-            attributes = episode.attributes.model_copy(update={"robot": robot})
-            count, duration_s = len(episode.images), attributes.total_duration_s or 0.0
-            steps = (
-                Step(image, _triple(action), event, duration_s * index / max(count - 1, 1))
-                for index, (image, action, event) in enumerate(
-                    zip(episode.images, episode.actions, episode.events, strict=True)
-                )
-            )
-            yield Recording(attributes, steps, attributes.total_duration_s, own=True)
+            try:
+                yield _own_recording(path, robot)
+            except EpisodeError as error:
+                yield Unreadable(path.name, error)
 
-    return write_episodes(recordings(), out, remarks)
+    return write_episodes(recordings(), out, remarks, unit="files", strict=strict)
+
+
+def _own_recording(path: Path, robot: str) -> Recording:
+    with opened(path) as file:
+        for name in _OWN_DATASETS:
+            dataset(file, name, path)
+    episode = read_episode(path, max_bytes=EPISODE_BYTES, fallback_name=as_name(path.stem))
+    attributes = episode.attributes.model_copy(update={"robot": robot})
+    count, duration_s = len(episode.images), attributes.total_duration_s or 0.0
+    steps = (
+        Step(image, _triple(action), event, duration_s * index / max(count - 1, 1))
+        for index, (image, action, event) in enumerate(
+            zip(episode.images, episode.actions, episode.events, strict=True)
+        )
+    )
+    tally = Tally("frames", undeclared=count, read=count, used=count)  # what the file states is the checks' to compare
+    return Recording(attributes, steps, attributes.total_duration_s, own=True, frames=tally, label=path.name)
 
 
 def export_hdf5(files: Iterable[Path], out: Path) -> Conversion:
@@ -124,9 +159,15 @@ def export_hdf5(files: Iterable[Path], out: Path) -> Conversion:
 
 def hdf5_files(source: Path) -> list[Path]:
     """Raises EpisodeError (`unreadable`) if there is none."""
-    files = sorted([*source.glob("*.h5"), *source.glob("*.hdf5")]) if source.is_dir() else [source]
+    files = files_in(source, ".h5", ".hdf5") if source.is_dir() else [source]
     if not files or not files[0].is_file():
         raise EpisodeError("unreadable", f"{source}: expected an HDF5 file or a folder of them, found none")
+    return files
+
+
+def _listed(source: Path, remarks: Remarks) -> list[Path]:
+    files = hdf5_files(source)
+    remarks.counts.of("files").declared = len(files)
     return files
 
 
@@ -164,21 +205,33 @@ def dataset(file: h5py.File, name: str, path: Path) -> Any:
     return group
 
 
-def _recon_frames(path: Path, rate_hz: float) -> Iterator[tuple[NDArray[np.uint8], Action, float]]:
+def _recon_frames(
+    path: Path, rate_hz: float, tally: Tally, remarks: Remarks | None
+) -> Iterator[tuple[NDArray[np.uint8], Action, float]]:
+    """Each frame with its command. `remarks`: where a damaged frame is noted that is left out; None refuses it."""
     with opened(path) as file:
         images = dataset(file, "images/rgb_left", path)
         ahead, turn = (
             _series(dataset(file, f"commands/{name}_velocity", path), path) for name in ("linear", "angular")
         )
-        count = len(images) if images.shape else 0
+        count = tally.declared = len(images) if images.shape else 0
         if not count == len(ahead) == len(turn):
             raise EpisodeError(
                 "recon", f"{path.name}: expected as many images as commands, found {count} images, {len(ahead)} linear "
                 f"and {len(turn)} angular velocities"
             )  # fmt: skip
         for index in range(count):
-            where = f"{path.name}, images/rgb_left[{index}]"
-            yield _recon_image(images, index, where), (float(ahead[index]), 0.0, float(turn[index])), index / rate_hz
+            tally.read += 1
+            try:
+                image = _recon_image(images, index, f"{path.name}, images/rgb_left[{index}]")
+            except DamagedImageError as error:
+                if remarks is None:
+                    raise
+                tally.drop("damaged")
+                remarks.leave_out("frames", error)
+                continue
+            tally.used += 1
+            yield image, (float(ahead[index]), 0.0, float(turn[index])), index / rate_hz
 
 
 def _recon_image(images: Any, index: int, where: str) -> NDArray[np.uint8]:

@@ -58,7 +58,10 @@ def read_image(data: bytes, where: str) -> NDArray[np.uint8]:
         with _opened(data) as image:
             image.verify()  # Pillow decodes a PNG without a look at its checksums
         return oriented(pixels, orientation)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:  # its message is an object's address
+        found = f"{len(data)} bytes that begin with {data[:4].hex()}" if data else "nothing"
+        raise DamagedImageError(f"{where}: expected a whole JPEG or PNG, got {found}") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DamagedImageError(f"{where}: expected a whole JPEG or PNG, but: {error}") from None
 
 

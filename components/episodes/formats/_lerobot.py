@@ -19,6 +19,8 @@ def import_lerobot(
     camera: str | None = None,
     action: str = "action",
     axes: dict[Axis, str] | None = None,
+    strict: bool = False,
+    allow_partial: bool = False,
 ) -> Conversion:
     """A LeRobotDataset (v3.x or v2.1, video or image features) as episode files.
 
@@ -32,10 +34,13 @@ def import_lerobot(
         robot: whose episodes these become.
         camera: feature that holds the images; None takes the only one.
         action: feature that holds the actions.
-        axes: axis -> element's name, or name:unit (m/s, rad/s, deg/s), for names that are not known.
+        axes: axis -> element's name or index from 0, with or without :unit (m/s, rad/s, deg/s), for names that are not
+            known.
+        strict: refuse the dataset for one damaged frame or episode instead of leaving it out.
+        allow_partial: take what is there where info.json or the index declares more.
 
     Raises:
-        EpisodeError: `lerobot`, `image`, `video` or `frames`: what is wrong, and where. Nothing was written.
+        EpisodeError: `lerobot`, `image`, `video`, `frames` or `partial`: what is wrong, and where. Nothing was written.
         ConfigurationError: no such robot id or axis, or `pyarrow` or `av` is not installed.
     """
     with lazily("drover import lerobot"):
@@ -51,8 +56,10 @@ def import_lerobot(
     for name, feature in info.features.items():
         if name not in {chosen, action, "timestamp", "frame_index", "episode_index", "index", "task_index"}:
             remarks.lose(f"feature {name} ({feature.dtype})")
-    reader = LeRobotReader(source, info, chosen, action, sources, robot, remarks)
-    done = write_episodes(reader.recordings(), out, remarks)
+    reader = LeRobotReader(source, info, chosen, action, sources, robot, remarks, strict)
+    done = write_episodes(
+        reader.recordings(), out, remarks, allow_partial=allow_partial, unit="episodes", strict=strict
+    )
     if not done.files:
         raise EpisodeError("lerobot", f"{source}: expected episodes, found none")
     return done

@@ -12,9 +12,11 @@ from components.contracts.errors import ConfigurationError, EpisodeError
 
 from ._conversion import Remarks
 from ._images import check_size
+from ._sources import json_text
 
 _JSON_BYTES = 16 * 2**20
 _MAX_FEATURES = 500
+_MAX_ELEMENTS = 1000
 _FIELD = re.compile(r"\{([a-z_]+)(?::0(\d)d)?\}")
 _SAFE_KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
@@ -31,16 +33,27 @@ _KNOWN: dict[str, tuple[Axis, Unit]] = {
 """Action names that say what they mean. LeKiwi's theta.vel is in degrees a second."""
 
 
+class MissingFileError(EpisodeError):
+    """A file that the dataset names is not there."""
+
+
 class _Feature(BaseModel):
     dtype: str
     shape: Annotated[list[int], Field(max_length=8)]
     names: Any = None
 
-    def labels(self) -> list[str]:
-        """Names of the elements; LeRobot writes a list, or a mapping of groups to lists."""
-        found = list(self.names.values()) if isinstance(self.names, dict) else [self.names]
-        flat = [name for group in found if isinstance(group, list) for name in group]
-        return [name for name in flat if isinstance(name, str)]
+    def labels(self) -> list[str | None]:
+        """A name for each element, None where it has none. LeRobot writes a list, a mapping of groups to lists, or of
+        names to indices; names that are not as many as the elements name none of them."""
+        count = self.shape[0]
+        if isinstance(self.names, dict) and self.names and all(type(at) is int for at in self.names.values()):
+            by_index = {at: str(name) for name, at in self.names.items()}
+            return [by_index.get(at) for at in range(count)]
+        groups = list(self.names.values()) if isinstance(self.names, dict) else [self.names]
+        flat = [name for group in groups if isinstance(group, list) for name in group]
+        if len(flat) != count:
+            return [None] * count
+        return [name if isinstance(name, str) and name else None for name in flat]
 
 
 class LeRobotInfo(BaseModel):
@@ -54,6 +67,7 @@ class LeRobotInfo(BaseModel):
     video_path: Annotated[str | None, Field(max_length=300)] = None
     chunks_size: Annotated[int, Field(ge=1)] = 1000
     total_episodes: Annotated[int, Field(ge=0)] = 0
+    total_frames: Annotated[int, Field(ge=0)] = 0
     features: Annotated[dict[str, _Feature], Field(max_length=_MAX_FEATURES)]
 
     @property
@@ -100,7 +114,7 @@ def read_text(root: Path, name: str) -> str:
     if path.stat().st_size > _JSON_BYTES:
         raise EpisodeError("lerobot", f"{path}: expected at most {_JSON_BYTES} bytes, got {path.stat().st_size}")
     try:
-        return path.read_text(encoding="utf-8")
+        return json_text(path.read_bytes())
     except UnicodeDecodeError as error:
         raise EpisodeError("lerobot", f"{path}: expected UTF-8 text, but: {error}") from None
 
@@ -124,14 +138,15 @@ def inside(root: Path, name: str) -> Path:
     """A file of the dataset.
 
     Raises:
-        EpisodeError: `lerobot`, it is missing, or would be outside: a path with .., an absolute one, a link out.
+        MissingFileError: `lerobot`, it is not there.
+        EpisodeError: `lerobot`, it would be outside: a path with .., an absolute one, a link out.
     """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise EpisodeError("lerobot", f"{root}: expected a path inside the dataset, got {name!r}")
     path = root.joinpath(*parts)
     if not path.is_file():
-        raise EpisodeError("lerobot", f"{root}: expected the file {name}, found none; is the dataset whole?")
+        raise MissingFileError("lerobot", f"{root}: expected the file {name}, found none; is the dataset whole?")
     if not path.resolve().is_relative_to(root.resolve()):
         raise EpisodeError(
             "lerobot", f"{root}: {name} is a link to somewhere else; copy the dataset with `cp -rL` if you trust it"
@@ -165,40 +180,68 @@ def choose_axes(info: LeRobotInfo, feature: str, given: dict[Axis, str], remarks
     """
     if feature not in info.features or len(info.features[feature].shape) != 1:
         raise EpisodeError(
-            "lerobot", f"expected a feature {feature!r} of one dimension, found {', '.join(info.features)}"
+            "lerobot",
+            f"expected a feature {feature!r} of one dimension, found {', '.join(info.features)}; "
+            "choose it with --action",
         )
     labels = info.features[feature].labels()
+    if len(labels) > _MAX_ELEMENTS:
+        raise EpisodeError("lerobot", f"{feature}: expected at most {_MAX_ELEMENTS} elements, got {len(labels)}")
     found: dict[Axis, AxisSource] = {}
-    for index, name in enumerate(labels):
-        if name in _KNOWN:
-            axis, unit = _KNOWN[name]
-            found[axis] = AxisSource(axis=axis, index=index, name=name, unit=unit)
+    for index, label in enumerate(labels):
+        axis, unit = _KNOWN.get(label or "", (None, None))
+        if axis is None or unit is None or axis in given:
+            continue
+        if axis in found:
+            raise EpisodeError(
+                "lerobot", f"{feature}: expected one element for {axis}, found {found[axis].name} and {label}; say "
+                f"which with --axis {axis}=NAME"
+            )  # fmt: skip
+        found[axis] = AxisSource(axis=axis, index=index, name=label or "", unit=unit)
     for axis, text in given.items():
-        name, _, unit_text = text.rpartition(":") if text.endswith(UNITS) else (text, "", "")
-        if name not in labels:
-            raise ConfigurationError(f"{axis}: expected one of {', '.join(labels) or 'no names'}, got {name!r}")
-        default: Unit = _KNOWN[name][1] if name in _KNOWN else "rad/s" if axis == "angular_z" else "m/s"
-        chosen = next((unit for unit in UNITS if unit == unit_text), default)
-        if (chosen == "m/s") == (axis == "angular_z"):
-            raise ConfigurationError(
-                f"{axis}: expected {'rad/s or deg/s' if axis == 'angular_z' else 'm/s'}, got {text!r}"
-            )
-        found[axis] = AxisSource(axis=axis, index=labels.index(name), name=name, unit=chosen)
+        found[axis] = _given_axis(axis, text, labels)
     if not found:
         raise EpisodeError(
-            "lerobot", f"{feature}: expected action names such as {', '.join(_KNOWN)}, got "
-            f"{', '.join(labels) or 'none'}; say which is which, e.g. --axis linear_x=NAME:m/s"
+            "lerobot", f"{feature}: expected action names such as {', '.join(_KNOWN)}, got {_named(labels)}; say which "
+            f"is which, by name or by index from 0, e.g. --axis linear_x={next(filter(None, labels), '0')}:m/s"
         )  # fmt: skip
     _tell(found, labels, feature, remarks)
     return [found[axis] for axis in AXES if axis in found]
 
 
-def _tell(found: dict[Axis, AxisSource], labels: list[str], feature: str, remarks: Remarks) -> None:
+def _given_axis(axis: Axis, text: str, labels: list[str | None]) -> AxisSource:
+    """`name`, or `index` from 0 where no element has that name, with or without `:unit`."""
+    name, _, unit_text = text.rpartition(":") if text.endswith(UNITS) else (text, "", "")
+    by_index = name.isascii() and name.isdigit() and len(name) <= 6 and int(name) < len(labels)
+    if name not in labels and not by_index:
+        raise ConfigurationError(
+            f"{axis}: expected an element's name or its index from 0 to {len(labels) - 1}, got {name!r}; there are "
+            f"{_named(labels)}"
+        )
+    if labels.count(name) > 1:
+        raise ConfigurationError(f"{axis}: expected one element named {name!r}, found several; give its index")
+    index = labels.index(name) if name in labels else int(name)
+    label = labels[index]
+    default: Unit = _KNOWN[label][1] if label in _KNOWN else "rad/s" if axis == "angular_z" else "m/s"
+    chosen = next((unit for unit in UNITS if unit == unit_text), default)
+    if (chosen == "m/s") == (axis == "angular_z"):
+        raise ConfigurationError(f"{axis}: expected {'rad/s or deg/s' if axis == 'angular_z' else 'm/s'}, got {text!r}")
+    return AxisSource(axis=axis, index=index, name=label or f"element {index}", unit=chosen)
+
+
+def _named(labels: list[str | None]) -> str:
+    if not any(labels):
+        return f"{len(labels)} elements without names of their own"
+    return ", ".join(label or f"element {index} without a name" for index, label in enumerate(labels))
+
+
+def _tell(found: dict[Axis, AxisSource], labels: list[str | None], feature: str, remarks: Remarks) -> None:
     for source in found.values():
         converted = ", converted to rad/s" if source.unit == "deg/s" else ""
         remarks.note(f"{source.axis} is {feature}'s {source.name} in {source.unit}{converted}")
     for axis in AXES:
         if axis not in found:
             remarks.note(f"{axis} is zero: {feature} has no element for it")
-    if unused := [name for name in labels if name not in {source.name for source in found.values()}]:
+    used = {source.index for source in found.values()}
+    if unused := [label or f"element {index}" for index, label in enumerate(labels) if index not in used]:
         remarks.lose(f"{feature}: {', '.join(unused)}")

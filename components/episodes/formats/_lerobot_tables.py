@@ -5,6 +5,9 @@ from typing import Any
 
 CAMERA = "observation.images.front"
 COUNTERS = ("frame_index", "episode_index", "index", "task_index")
+TASK_INDEX = "__index_level_0__"
+TASK_COLUMNS = (TASK_INDEX, "task")
+"""Where tasks.parquet has the texts: pandas names an index after itself or not at all."""
 OWN_COLUMN = "drover/episode"
 """In the episodes' table: what LeRobot has no place for."""
 
@@ -30,7 +33,7 @@ def tasks_table(tasks: list[str]) -> Any:
     """lerobot reads it with pandas, which takes the tasks as index by this note."""
     import pyarrow as pa
 
-    index = "__index_level_0__"
+    index = TASK_INDEX
     note = {
         "index_columns": [index],
         "column_indexes": [

@@ -1,9 +1,11 @@
-"""Recordings to episode files: all of an import or nothing."""
+"""Recordings to episode files. What is written appears together or not at all; an episode that cannot be read is left
+out and told, or, if asked for, ends the import."""
 
 import filecmp
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,36 +14,117 @@ import numpy as np
 from components.contracts.errors import EpisodeError
 from components.episodes._writer import EpisodeWriter
 
-from ._conversion import Conversion, Recording, Remarks, Step
+from ._accounting import Tally
+from ._conversion import Conversion, Recording, Remarks, Step, Unreadable
 
 EPISODE_BYTES = 480 * 2**20
 """Decoded frames of one episode: ingest quarantines what declares more than 512 MiB."""
 
+_OURS = {"exists", "counts"}
+"""Rules whose breach is not the recording's fault."""
+
 
 def write_episodes(
-    recordings: Iterable[Recording],
+    recordings: Iterable[Recording | Unreadable],
     out: Path,
     remarks: Remarks,
     *,
     frames_per_episode: int | None = None,
     allow_partial: bool = False,
+    unit: str | None = None,
+    strict: bool = True,
 ) -> Conversion:
     """Write each recording as one episode file, or as several where it is too long for one.
+
+    Args:
+        recordings: in order; two of one name are told apart by a number.
+        out: where the files go; created.
+        remarks: what is noted and counted on the way.
+        frames_per_episode: of longer recordings, as many frames go into one file.
+        allow_partial: take what is there where the source declares more.
+        unit: as which each recording is counted (`files`, `episodes`); None: not at all.
+        strict: one that cannot be read ends the import; otherwise it is left out, counted and noted.
 
     Raises:
         EpisodeError: `exists`, other episodes have these names in `out`; `frames`, a recording's images change size;
             `partial` or `counts`, as `ImportCounts.settle` says. Nothing was written then.
     """
-    frames = 0
     with scratch_beside(out) as scratch:
-        written = []
+        batch = _Batch(scratch, remarks, frames_per_episode, unit, strict=strict)
         for recording in recordings:
-            for path, count in _parts(recording, scratch, remarks, frames_per_episode):
-                written.append(path)
-                frames += count
+            batch.take(recording)
+        if remarks.first_left_out and not batch.written:
+            raise remarks.first_left_out
         counts = remarks.counts.settle(allow_partial=allow_partial)
-        files = move_all(written, out)
+        files = move_all([path for path, _ in batch.written], out)
+    frames = sum(count for _, count in batch.written)
     return Conversion(tuple(files), len(files), frames, tuple(remarks.notes), tuple(remarks.lost), counts)
+
+
+class _Batch:
+    """The episodes of one import, in a folder of their own until all are written."""
+
+    def __init__(
+        self, folder: Path, remarks: Remarks, frames_per_episode: int | None, unit: str | None, *, strict: bool
+    ) -> None:
+        self._folder, self._remarks, self._frames_per_episode = folder, remarks, frames_per_episode
+        self._tally = remarks.counts.of(unit) if unit else Tally("recordings")
+        self._strict = strict
+        self._names: set[str] = set()
+        self.written: list[tuple[Path, int]] = []
+
+    def take(self, recording: Recording | Unreadable) -> None:
+        tally = self._tally
+        tally.read += 1
+        parts: list[tuple[Path, int]] = []
+        try:
+            if isinstance(recording, Unreadable):
+                raise recording.error
+            parts.extend(_parts(self._named(recording), self._folder, self._remarks, self._frames_per_episode))
+        except EpisodeError as failure:
+            if failure.rule in _OURS:
+                raise
+            error = _named_error(recording.label, failure)
+            if self._strict:
+                raise error from None
+            for path, _ in parts:
+                path.unlink()
+            self._remarks.leave_out(tally.unit, error)
+            tally.drop("unreadable")
+            self._count(recording.frames, whole=False)
+        else:
+            self.written += parts
+            tally.used += bool(parts)
+            tally.drop("without a frame", not parts)
+            self._count(recording.frames, whole=True)
+
+    def _named(self, recording: Recording) -> Recording:
+        name, number = recording.attributes.name, 2
+        while name in self._names:
+            name, number = f"{recording.attributes.name[:120]}-{number}", number + 1
+        self._names.add(name)
+        if name == recording.attributes.name:
+            return recording
+        self._remarks.note(f"another recording is named {recording.attributes.name} too: this one became {name}")
+        return replace(recording, attributes=recording.attributes.model_copy(update={"name": name}))
+
+    def _count(self, found: Tally | None, *, whole: bool) -> None:
+        if found is None:
+            return
+        tally = self._remarks.counts.of(found.unit)
+        tally.declared += found.declared
+        tally.undeclared += found.undeclared
+        tally.read += found.read if whole else max(found.read, found.declared)
+        if whole:
+            tally.used += found.used
+            tally.dropped.update(found.dropped)
+        else:
+            tally.drop(f"in {self._tally.unit} that were left out", max(found.read, found.declared))
+
+
+def _named_error(label: str, error: EpisodeError) -> EpisodeError:
+    """The same error; its message names the recording."""
+    return error if not label or label in str(error) else EpisodeError(error.rule, f"{label}: {error}")
 
 
 @contextmanager

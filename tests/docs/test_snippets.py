@@ -19,12 +19,11 @@ from click.testing import Result
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from components import ingest
 from components.cli import app
-from components.contracts import Finding, Settings
+from components.contracts import Settings
 from components.episodes import KEYS, SCENARIOS, EpisodeAttributes, EpisodeWriter, instruction_for, make_name
 from components.robot import RULES_FILE, read_rules
-from components.storage import S3Store, connect, prepare, sha256_of_file
+from components.storage import S3Store, connect, prepare
 from infra.local import some_parts
 from tests.episodes.test_donkey import make_tub
 
@@ -154,30 +153,9 @@ def _formats(_reader: Platform) -> None:
     episode(Path("usb_stick"), 1)
 
 
-def _quarantine(reader: Platform) -> None:
-    path = episode(Path("sent"), 2)
-    sha256 = sha256_of_file(path)
-    reader.store.put_file("inbox", f"r1/{sha256}/{path.stem}.h5", path)
-    finding = Finding(sha256=sha256, rule="exposure", severity="error", expected="light", observed="dark")
-    ingest.settle(reader.store, ingest.inspect_inbox(reader.store), [finding], key=ingest.receipt_key(Settings()))
-    reader.words["3f2a"] = sha256[:8]
-
-
-def _reports(reader: Platform) -> None:
-    from components.evaluation import keep_report  # loads much that other pages do not need
-    from tests.evaluation.sample_report import full_report
-
-    best, worse = full_report(), full_report(seed=1, error=0.3, drives=False)
-    for report in (worse, best):
-        keep_report(reader.store, report, b"<!doctype html><p>a page")
-    reader.words |= {"A": best.digest()[:8], "B": worse.digest()[:8]}
-
-
 PREPARE: dict[str, Callable[[Platform], None]] = {
     "docs/robots.md": _robots,
     "docs/formats.md": _formats,
-    "docs/ingest.md": _quarantine,
-    "docs/evidence.md": _reports,
 }
 RUN = tuple(
     page

@@ -220,7 +220,7 @@ def _registered(settings: Settings, robot: str) -> "EnrolledRobot | str | None":
     from components import ingest, storage
 
     try:
-        entry = ingest.enrolled_robot(storage.connect(settings), robot)
+        entry = ingest.enrolled_robot(storage.connect(settings, patience=2.0), robot)
     except (ConfigurationError, StorageError):
         return None  # a robot's own machine
     except InvalidDocumentError as error:

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from components.contracts import Settings, errors
 from components.contracts.errors import ConfigurationError, StackError
@@ -29,10 +30,16 @@ DEPLOYMENTS = {"train-and-promote": "on-demand", "ingest-episodes": "on-demand"}
 """Flow -> the deployment that starts it when somebody asks."""
 _FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 _TIMEOUT_S = 20.0
+_BUSY_S = 60.0
+"""How long Prefect is asked again that has no time, such as while its database is locked."""
 _PAGE = 200
 """The most that Prefect's API returns for one request."""
 _PREFIX = re.compile(r"^(?:(?:Flow|Task) run encountered an exception:? )?(?:(?P<kind>\w+): )?", re.DOTALL)
 _STAGE_TAG = "stage:"
+
+
+class _BusyError(StackError):
+    """Prefect is there and did not answer the question: it is asked again."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +106,8 @@ class Runs:
         """
         path = f"/deployments/name/{flow}/{DEPLOYMENTS[flow]}"
         deployment = self._ask("GET", path)
-        created = self._ask(
-            "POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": dict(parameters)}
-        )
-        return _run(created)
+        wanted = {"parameters": dict(parameters), "idempotency_key": str(uuid4())}  # asked again it is one run
+        return _run(self._ask("POST", f"/deployments/{deployment['id']}/create_flow_run", wanted))
 
     def refresh(self, run: Run) -> Run:
         """The run as it is now."""
@@ -172,11 +177,15 @@ class Runs:
         """Where Prefect's page of the run is."""
         return f"{str(self._client.base_url).removesuffix('/').removesuffix('/api')}/runs/flow-run/{run.id}"
 
+    @retry(
+        retry=retry_if_exception_type(_BusyError), stop=stop_after_delay(_BUSY_S), wait=wait_fixed(1.0), reraise=True
+    )
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         try:
             answer = self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
-            raise StackError(
+            kind = _BusyError if isinstance(error, httpx.ReadTimeout) else StackError
+            raise kind(
                 f"expected Prefect to answer at {self._client.base_url}, got {error or type(error).__name__}; "
                 "`drover status` shows what runs, `drover up` starts the stack"
             ) from None
@@ -188,7 +197,9 @@ class Runs:
             raise StackError(f"deployment {name} is not registered; `drover logs supervisor` says why")
         if answer.status_code in {httpx.codes.CONFLICT, httpx.codes.UNPROCESSABLE_ENTITY, httpx.codes.BAD_REQUEST}:
             raise ConfigurationError(f"Prefect refuses the request: {detail}")
-        raise StackError(f"Prefect at {self._client.base_url} answered {answer.status_code}: {detail}")
+        busy = answer.status_code in {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}
+        kind = _BusyError if busy else StackError
+        raise kind(f"Prefect at {self._client.base_url} answered {answer.status_code}: {detail}")
 
 
 @contextmanager

@@ -127,7 +127,8 @@ class Settings(BaseSettings):
         """Variables that Ray's processes and its drivers need, so that they talk to each other."""
         access: dict[str, str] = {}
         if self.ray_token_file is not None:
-            access |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.ray_token_file)}
+            # A token in the environment, as a shell or a Ray of this process's own leaves one, would go before the file
+            access |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(self.ray_token_file)}
         if (folder := self.ray_certificates) is not None:
             access |= {
                 "RAY_USE_TLS": "1",

@@ -1,4 +1,4 @@
-"""What Ray reads from the environment when it is imported. Imported before it; set by the user, all of it stays."""
+"""What Ray reads from the environment when it is imported. Imported before it; defaults set by the user stay."""
 
 import os
 import secrets
@@ -29,11 +29,14 @@ def ray_address() -> str | None:
 
 
 def prepare() -> None:
-    """Set what is not set. A Ray of our own gets a token that lives as long as this process."""
-    settings, address = Settings(), ray_address()
-    access = settings.ray_access
+    """Set what is not set, and the access to the stack's Ray in any case. A Ray of our own gets a token that lives as
+    long as this process."""
+    access, address = Settings().ray_access, ray_address()
+    os.environ.update(access)
+    defaults = dict(_DEFAULTS)
     if address is None and not access and "RAY_AUTH_MODE" not in os.environ:
-        access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    here = address is None or address.partition(":")[0] in {"127.0.0.1", "localhost", "local", "auto"}
-    for name, value in (_DEFAULTS | (_ON_THIS_MACHINE if here else {}) | access).items():
+        defaults |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if address is None or address.partition(":")[0] in {"127.0.0.1", "localhost", "local", "auto"}:
+        defaults |= _ON_THIS_MACHINE
+    for name, value in defaults.items():
         os.environ.setdefault(name, value)

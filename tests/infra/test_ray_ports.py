@@ -109,7 +109,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     with some_parts(Settings(home=tmp_path_factory.mktemp("home")), "ray", "ray-page") as running:
         settings, pid = running.settings, running.pid("ray")
         assert pid is not None
-        env = os.environ | settings.ray_access | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+        left_behind = {"RAY_AUTH_TOKEN": "of another Ray"}
+        env = os.environ | left_behind | settings.ray_access | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
         command = [sys.executable, "-c", DRIVER, str(settings.ray_address)]
         told = tmp_path_factory.mktemp("driver") / "errors"
         with (

@@ -48,6 +48,7 @@ from ._records import records
 from ._registry import (
     enrolled_robot,
     fleet,
+    index_keys,
     invite_robot,
     publish_receipt_key,
     register_robot,
@@ -72,6 +73,7 @@ __all__ = [
     "enrolled_robot",
     "fleet",
     "gateway_app",
+    "index_keys",
     "inspect_inbox",
     "inspect_quarantine",
     "invite_robot",

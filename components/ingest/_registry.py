@@ -1,6 +1,7 @@
 """Which robots there are: `models/fleet/<robot>.json`, and the invitations by which a robot gets in.
 
 models/fleet/<robot>.json                          EnrolledRobot: whose key it is, and whether it still counts
+models/robot-keys/<key>.json                       KeyHolder: the one robot that a key belongs to (`_robot_keys`)
 models/invitations/<robot>/<hash>.json             Invitation: a one-time token, which only its bearer knows
 models/invitations/<robot>/<hash>.used.json        InvitationUse: written once, so that of two keys one wins
 """
@@ -9,7 +10,6 @@ import hashlib
 import logging
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,18 +24,17 @@ from components.contracts import (
     hardware_id,
     is_sound_key,
 )
-from components.contracts.errors import AlreadyExistsError, InvalidDocumentError, ObjectNotFoundError, PromotionError
+from components.contracts.errors import AlreadyExistsError, InvalidDocumentError, PromotionError
 from components.storage import ObjectStore
 
 from ._problems import Refused
+from ._robot_keys import claim_key, foreign_key, key_holder, noted_keys, read_registry
 
-MAX_DOCUMENT_BYTES = 64 * 1024
 _LOG = logging.getLogger(__name__)
 INVITATION_LIFE = timedelta(hours=24)
 RECEIPT_KEYS = "receipt-keys/published.json"
 """In `models`: the public keys whose receipts count. The platform writes it; the gateway hands it to robots."""
 
-T = TypeVar("T", bound=Frozen)
 _ROBOT: TypeAdapter[str] = TypeAdapter(RobotId)
 
 
@@ -62,7 +61,7 @@ class ReceiptKeys(Frozen):
 
 def enrolled_robot(store: ObjectStore, robot: str) -> EnrolledRobot | None:
     """What the registry says of a robot; None if it was never enrolled."""
-    return _read(store, _entry(robot), EnrolledRobot)
+    return read_registry(store, _entry(robot), EnrolledRobot)
 
 
 def fleet(store: ObjectStore, *, with_revoked: bool = False) -> list[EnrolledRobot]:
@@ -87,8 +86,8 @@ def register_robot(
     """Write down whose key a robot has, without an invitation: for who holds the platform's identity.
 
     Raises:
-        PromotionError: no id, no key, or no hardware id; enrolled with another key, or revoked, and `replace` is not
-            set.
+        PromotionError: no id, no key, or no hardware id; another robot has the key; enrolled with another key, or
+            revoked, and `replace` is not set.
     """
     _check_name(robot)
     if not is_sound_key(public_key):
@@ -105,12 +104,26 @@ def register_robot(
             raise PromotionError(f"{robot} is enrolled with another key; if that is meant: replace=True")
         return known
     entry = EnrolledRobot(robot=robot, public_key=public_key, hardware=hardware, enrolled_at=datetime.now(UTC))
+    index_keys(store)
+    if (holder := claim_key(store, public_key, robot)) != robot:
+        raise PromotionError(foreign_key(holder))
     store.put("models", _entry(robot), entry.canonical_json())
     return entry
 
 
-def revoke_robot(store: ObjectStore, robot: str) -> None:
+def index_keys(store: ObjectStore) -> None:
+    """Note whose each key of the registry is, revoked robots' too. Earlier versions did not. Safe to repeat."""
+    noted = noted_keys(store)
+    for entry in fleet(store, with_revoked=True):
+        if entry.public_key not in noted:
+            claim_key(store, entry.public_key, entry.robot)
+
+
+def revoke_robot(store: ObjectStore, robot: str) -> tuple[str, ...]:
     """No uploads, no assignments, and its reports are ignored, from now on; its invitations are void.
+
+    Returns:
+        Robots with the same key that still count, as an earlier version let them in.
 
     Raises:
         PromotionError: it is not enrolled.
@@ -120,6 +133,7 @@ def revoke_robot(store: ObjectStore, robot: str) -> None:
         raise PromotionError(f"{robot} is not enrolled; `drover robot list` shows who is")
     store.put("models", _entry(robot), known.model_copy(update={"revoked": True}).canonical_json())
     _void_invitations(store, robot)
+    return tuple(entry.robot for entry in fleet(store) if entry.public_key == known.public_key)
 
 
 def invite_robot(store: ObjectStore, robot: str, *, replace: bool = False, life: timedelta = INVITATION_LIFE) -> str:
@@ -140,6 +154,7 @@ def invite_robot(store: ObjectStore, robot: str, *, replace: bool = False, life:
     if known and not replace:
         what = "was revoked" if known.revoked else "is enrolled"
         raise PromotionError(f"{robot} {what}; if it is to enrol anew, with a key of its own: replace=True (--replace)")
+    index_keys(store)  # the gateway cannot list the registry
     _void_invitations(store, robot)
     token = secrets.token_urlsafe(24)
     invitation = Invitation(
@@ -152,16 +167,27 @@ def invite_robot(store: ObjectStore, robot: str, *, replace: bool = False, life:
 def accept(store: ObjectStore, request: EnrolmentRequest, *, now: datetime) -> Enrolment:
     """Enrol the bearer of a token. The same robot, key and token again is the same answer.
 
+    Args:
+        store: with the gateway's identity.
+        request: signed by the key that it brings (`Doorkeeper.check_possession`).
+        now: the gateway's time.
+
     Raises:
-        Refused: `bad-token`, `revoked`, or `store` while no receipt key is published.
+        Refused: `bad-token`, `revoked`, `conflict` if another robot has or had this key, or `store` while no receipt
+            key is published.
     """
     receipt_keys = published_receipt_keys(store)
     if not receipt_keys:
         raise Refused("store", "the platform has published no receipt key yet: try again once it has started")
-    invitation = _read(store, _invitation(request.robot, request.token), Invitation)
+    invitation = read_registry(store, _invitation(request.robot, request.token), Invitation)
     if invitation is None:
         raise _bad_token(request.robot)
+    known_holder = key_holder(store, request.public_key)
+    if known_holder and known_holder != request.robot:
+        raise Refused("conflict", foreign_key(known_holder))  # the token stays good
     _use(store, request, invitation, now)
+    if (holder := claim_key(store, request.public_key, request.robot)) != request.robot:
+        raise Refused("conflict", foreign_key(holder))
     _enter(store, request, invitation, now)
     return Enrolment(robot=request.robot, receipt_keys=receipt_keys)
 
@@ -169,14 +195,14 @@ def accept(store: ObjectStore, request: EnrolmentRequest, *, now: datetime) -> E
 def _use(store: ObjectStore, request: EnrolmentRequest, invitation: Invitation, now: datetime) -> None:
     """Claim the token for this key, or find that it has it."""
     key = _invitation(request.robot, request.token).removesuffix(".json") + ".used.json"
-    use = _read(store, key, InvitationUse)
+    use = read_registry(store, key, InvitationUse)
     if use is None:
         if now > invitation.expires_at:
             raise _bad_token(request.robot)
         try:
             store.put("models", key, InvitationUse(public_key=request.public_key).canonical_json(), if_absent=True)
         except AlreadyExistsError:
-            use = _read(store, key, InvitationUse)
+            use = read_registry(store, key, InvitationUse)
         else:
             return
     if use is None or use.public_key != request.public_key:
@@ -211,7 +237,7 @@ def publish_receipt_key(store: ObjectStore, public_key: str) -> None:
 
 
 def published_receipt_keys(store: ObjectStore) -> tuple[str, ...]:
-    known = _read(store, RECEIPT_KEYS, ReceiptKeys)
+    known = read_registry(store, RECEIPT_KEYS, ReceiptKeys)
     return known.keys if known else ()
 
 
@@ -242,11 +268,3 @@ def _invitation(robot: str, token: str) -> str:
 def _void_invitations(store: ObjectStore, robot: str) -> None:
     for info in list(store.list("models", f"invitations/{robot}/")):
         store.remove("models", info.key)
-
-
-def _read(store: ObjectStore, key: str, kind: type[T]) -> T | None:
-    try:
-        document = store.get("models", key, limit=MAX_DOCUMENT_BYTES)
-    except ObjectNotFoundError:
-        return None
-    return kind.parse(document, source=f"s3://models/{key}")

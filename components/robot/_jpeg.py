@@ -66,8 +66,6 @@ def decode_jpeg(data: bytes, *, max_bytes: int = MAX_JPEG_BYTES, max_pixels: int
     """
     if len(data) > max_bytes:
         raise PolicyError(f"expected a JPEG of at most {max_bytes} bytes, got {len(data)}; send a smaller frame")
-    if not data.startswith(b"\xff\xd8\xff"):
-        raise PolicyError(f"expected a JPEG (it begins with ff d8 ff), got {data[:4].hex() or 'nothing'}")
     plain = b"".join(outline_jpeg(data, max_pixels=max_pixels).pieces)
     try:
         with warnings.catch_warnings():
@@ -84,7 +82,7 @@ def outline_jpeg(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegOutline:
     Raises:
         PolicyError: see `decode_jpeg`.
     """
-    outline, seen, at = JpegOutline(), 0, 2
+    outline, seen, at = JpegOutline(), 0, _start(data)
     while True:
         marker, at = _marker(data, at)
         if marker == _EOI:
@@ -109,6 +107,12 @@ def outline_jpeg(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegOutline:
         raise _malformed("it has no image")
     outline.pieces.append(b"\xff\xd9")
     return outline
+
+
+def _start(data: bytes) -> int:
+    if not data.startswith(b"\xff\xd8\xff"):
+        raise PolicyError(f"expected a JPEG (it begins with ff d8 ff), got {data[:4].hex() or 'nothing'}")
+    return 2
 
 
 def _marker(data: bytes, at: int) -> tuple[int, int]:

@@ -14,21 +14,24 @@ RETRY_AFTER_S = 1
 
 @dataclass(order=True)
 class _Waiting:
-    tag: int
+    tag: float
     arrived: int
+    session: str = field(compare=False)
+    cost: int = field(compare=False)
     turn: "asyncio.Future[None]" = field(compare=False)
 
 
 class FairQueue:
     """Give workers to requests by cost, so that an expensive request delays cheap ones of other sessions little.
 
-    Self-clocked fair queueing (Golestani, "A self-clocked fair queueing scheme for broadband applications", INFOCOM
-    1994): a request is tagged with the tag of the one that was begun last, plus its own cost, and the least tag is
-    begun first. What costs ten times as much waits for ten of the cheap ones of each session that has some, and no
-    longer. When the queue is full, the request with the greatest tag is refused, the new one or one that waits.
+    Weighted fair queueing with equal weights (Demers, Keshav, Shenker, "Analysis and simulation of a fair queueing
+    algorithm", SIGCOMM 1989): requests are begun in the order in which a server would finish them that works on all
+    sessions at once, in equal shares. A cheap request comes before expensive ones that came first, however many; one that
+    costs ten times as much waits for ten of the cheap ones of each session that has some, and no longer. When the
+    queue is full, the request that would be finished last is refused, the new one or one that waits.
 
-    For one event loop, and at most one request of a session at a time (`Sessions.turn`), so that each session has the
-    same share. A request that was begun is not interrupted.
+    For one event loop, and at most one request of a session at a time (`Sessions.turn`). A request that was begun is
+    not interrupted.
 
     Args:
         workers: requests in work at once.
@@ -38,34 +41,39 @@ class FairQueue:
     def __init__(self, workers: int, waiting: int) -> None:
         self._free = workers
         self._most = waiting
-        self._clock = 0
-        """The tag of the request that was begun last."""
-        self._arrivals = itertools.count()
+        self._clock = 0.0
+        """Cost that the imagined server has worked off for each session that it has work of."""
+        self._ends: dict[str, float] = {}
+        """Session -> what the clock shows when the imagined server has done its last request; none that are over."""
         self._heap: list[_Waiting] = []
+        self._arrivals = itertools.count()
 
     def __len__(self) -> int:
         return len(self._heap)
 
     @asynccontextmanager
-    async def turn(self, cost: int) -> AsyncIterator[None]:
+    async def turn(self, session: str, cost: int) -> AsyncIterator[None]:
         """Wait for a worker, and hold it.
 
         Args:
+            session: whose request it is.
             cost: of this request, in any unit that is the same for all.
 
         Raises:
             BusyError: the queue is full of requests that cost no more.
         """
-        await self._wait(self._clock + cost)
+        await self._wait(session, cost)
         try:
             yield
         finally:
             self._free += 1
             self._begin_next()
 
-    async def _wait(self, tag: int) -> None:
-        place = _Waiting(tag, next(self._arrivals), asyncio.get_running_loop().create_future())
+    async def _wait(self, session: str, cost: int) -> None:
+        tag = self._ends.get(session, self._clock) + cost
+        place = _Waiting(tag, next(self._arrivals), session, cost, asyncio.get_running_loop().create_future())
         heapq.heappush(self._heap, place)
+        self._ends[session] = tag
         self._begin_next()
         if len(self._heap) > self._most:
             self._refuse(max(self._heap))
@@ -82,10 +90,24 @@ class FairQueue:
     def _begin_next(self) -> None:
         while self._free and self._heap:
             place = heapq.heappop(self._heap)
+            self._free -= 1
+            self._advance(place.cost)
             if not place.turn.done():
-                self._free -= 1
-                self._clock = place.tag
                 place.turn.set_result(None)
+
+    def _advance(self, cost: float) -> None:
+        """Let the imagined server do as much work as the real one has begun, in equal shares."""
+        while self._ends:
+            shares = len(self._ends)
+            first = min(self._ends, key=self._ends.__getitem__)
+            to_next = (self._ends[first] - self._clock) * shares
+            if to_next > cost:
+                self._clock += cost / shares
+                return
+            self._clock = self._ends.pop(first)
+            cost -= to_next
+        if not self._heap:
+            self._clock = 0.0  # no tag is left that is compared with it
 
     def _refuse(self, place: _Waiting) -> None:
         self._remove(place)
@@ -101,3 +123,7 @@ class FairQueue:
     def _remove(self, place: _Waiting) -> None:
         self._heap.remove(place)
         heapq.heapify(self._heap)
+        if self._ends.get(place.session) == place.tag:  # as if it had never come
+            del self._ends[place.session]
+            if place.tag - place.cost > self._clock:
+                self._ends[place.session] = place.tag - place.cost

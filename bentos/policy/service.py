@@ -120,7 +120,7 @@ class PolicyService:
         jpeg = await image.read(MAX_FRAME_BYTES + 1)
         async with active.sessions.turn(session, instruction, reset=reset) as turn:
             cost = await run_sync(frame_cost, jpeg, active.runtime.manifest.frame)
-            async with self._queue.turn(cost):
+            async with self._queue.turn(session, cost):
                 decision = await run_sync(active.runtime.act_jpeg, jpeg, turn.session, limiter=self._workers)
             frame = turn.session.frames
         x, y, yaw = (float(value) for value in decision.action)

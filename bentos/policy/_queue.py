@@ -26,9 +26,9 @@ class FairQueue:
 
     Weighted fair queueing with equal weights (Demers, Keshav, Shenker, "Analysis and simulation of a fair queueing
     algorithm", SIGCOMM 1989): requests are begun in the order in which a server would finish them that works on all
-    sessions at once, in equal shares. A cheap request comes before expensive ones that came first, however many; one that
-    costs ten times as much waits for ten of the cheap ones of each session that has some, and no longer. When the
-    queue is full, the request that would be finished last is refused, the new one or one that waits.
+    sessions at once, in equal shares. A cheap request comes before expensive ones that came first, however many; one
+    that costs ten times as much waits for ten of the cheap ones of each session that has some, and no longer. When
+    the queue is full, the request that would be finished last is refused, the new one or one that waits.
 
     For one event loop, and at most one request of a session at a time (`Sessions.turn`). A request that was begun is
     not interrupted.

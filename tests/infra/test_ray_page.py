@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
-from starlette.testclient import TestClient
 
 from infra.ray_page import application
 
@@ -48,7 +48,9 @@ def dashboard() -> Iterator[Dashboard]:
 
 
 @pytest.fixture
-def client(dashboard: Dashboard, tmp_path: Path) -> Iterator[TestClient]:
+def client(dashboard: Dashboard, tmp_path: Path) -> Iterator[httpx.Client]:
+    from starlette.testclient import TestClient
+
     (tmp_path / "token").write_text(TOKEN)
     served = application(f"http://127.0.0.1:{dashboard.server_port}", tmp_path / "token")
     with TestClient(served, base_url="http://127.0.0.1:8265") as client:
@@ -56,7 +58,9 @@ def client(dashboard: Dashboard, tmp_path: Path) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize("password", [None, "", "wrong", TOKEN[:-1], TOKEN + "x", "gr\u00fcezi"])
-def test_no_file_is_served_for_a_wrong_password(client: TestClient, dashboard: Dashboard, password: str | None) -> None:
+def test_no_file_is_served_for_a_wrong_password(
+    client: httpx.Client, dashboard: Dashboard, password: str | None
+) -> None:
     auth = None if password is None else ("drover", password)
     answers = [client.get(path, auth=auth) for path in PATHS]
 
@@ -65,7 +69,9 @@ def test_no_file_is_served_for_a_wrong_password(client: TestClient, dashboard: D
     assert dashboard.asked == []
 
 
-def test_right_password_gets_the_page_and_is_passed_on_as_rays_token(client: TestClient, dashboard: Dashboard) -> None:
+def test_right_password_gets_the_page_and_is_passed_on_as_rays_token(
+    client: httpx.Client, dashboard: Dashboard
+) -> None:
     page, mode = (client.get(path, auth=("drover", TOKEN)) for path in ("/", "/api/authentication_mode"))
 
     assert (page.status_code, page.text) == (200, "file")
@@ -73,7 +79,7 @@ def test_right_password_gets_the_page_and_is_passed_on_as_rays_token(client: Tes
     assert dashboard.asked == [("/", f"Bearer {TOKEN}")]
 
 
-def test_without_rays_token_nobody_gets_anything(client: TestClient, dashboard: Dashboard, tmp_path: Path) -> None:
+def test_without_rays_token_nobody_gets_anything(client: httpx.Client, dashboard: Dashboard, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("")
     empty = client.get("/", auth=("drover", ""))
     (tmp_path / "token").unlink()

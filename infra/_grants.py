@@ -2,8 +2,8 @@
 
     platform   everything
     gateway    opens, lists and completes uploads in `inbox`, whose objects it can neither read nor delete; reads
-               receipts; reads and writes what enrolling changes (`models/fleet/`, `models/invitations/`) and robots'
-               reports (`reports/robots/`)
+               receipts; reads and writes what enrolling changes (`models/fleet/`, `models/invitations/`,
+               `models/robot-keys/`) and robots' reports (`reports/robots/`)
     robot      the update agent's: reads `releases`, writes nothing
     pages      reads `reports`, and the digests of its pages (`models/pages/`)
 
@@ -25,7 +25,7 @@ from components.storage import S3Store
 
 from ._identities import Identity
 
-GATEWAY_WRITES = ("models/fleet/", "models/invitations/", "reports/robots/")
+GATEWAY_WRITES = ("models/fleet/", "models/invitations/", "models/robot-keys/", "reports/robots/")
 GATEWAY_READS = ("receipts/", "models/receipt-keys/", *GATEWAY_WRITES)
 ROBOT_READS = ("releases",)
 PAGES_READS = ("reports/", "models/pages/")

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from components.contracts import Settings
-from components.ingest import publish_receipt_key, receipt_key
+from components.ingest import index_keys, publish_receipt_key, receipt_key
 from components.storage import S3Store, connect, prepare
 
 from . import _identities, _store
@@ -101,6 +101,7 @@ def make_ready(settings: Settings, *, patience: float = 15.0) -> S3Store:
     store = connect(settings, patience=patience)
     prepare(store)
     publish_receipt_key(store, receipt_key(settings).public_key)
+    index_keys(store)
     return store
 
 

@@ -5,7 +5,7 @@ channelz; with mutual TLS nobody without the stack's certificate gets as far as 
 knows only the token. Nothing serves metrics.
 """
 
-import hashlib
+import contextlib
 import os
 import secrets
 import shutil
@@ -28,17 +28,50 @@ RAY_AUTH_FILE = "ray-token"
 RAY_CERTIFICATES = "ray-certificates"
 """Below the stack's folder, its files mode 600: who has them may talk to this Ray."""
 _OBJECTS_BYTES = 256 * 2**20
+RAY_FOLDER_NOTE = "ray-folder"
+"""Below the stack's folder: where Ray's own folder is, if it is not there."""
+_SOCKET_BYTES = 107
+"""The system's limit for a socket's path."""
 _SOCKET_ROOM = 60
-"""What Ray adds to its folder's name for its longest socket; the system allows 107 bytes in all."""
+"""What Ray adds to its folder's name for its longest socket."""
 
 
 def ray_folder(home: Path) -> Path:
-    """Ray's own folder: below the stack's, or, where its sockets' names would be too long there, in /tmp."""
+    """Ray's own folder: below the stack's, or, where its sockets' names would be too long there, in /tmp.
+
+    In /tmp it is below a folder of a random name that is this user's alone and is noted in the home. Nobody can take
+    the name first; one that is not this user's any more, or is gone, is replaced by another.
+
+    Raises:
+        StackError: the names would be too long in /tmp too.
+    """
     folder = home / "ray"
-    if len(os.fsencode(folder)) + _SOCKET_ROOM <= 107:
+    if _fits(folder):
         return folder
-    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
-    return Path(tempfile.gettempdir()) / f"drover-{os.getuid()}-{digest}" / "r"
+    note = home / RAY_FOLDER_NOTE
+    with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
+        noted = Path(note.read_text().strip())
+        if noted.is_absolute() and _is_private(noted) and _fits(noted / "r"):
+            return noted / "r"
+    made = Path(tempfile.mkdtemp(prefix="drover-"))  # mode 700
+    if not _fits(made / "r"):
+        made.rmdir()
+        raise StackError(
+            f"expected a folder for Ray's sockets of at most {_SOCKET_BYTES - _SOCKET_ROOM} bytes, found {home} and "
+            f"{made.parent} too long; set DROVER_HOME or TMPDIR to a shorter path"
+        )
+    write_private(note, f"{made}\n")
+    return made / "r"
+
+
+def _fits(folder: Path) -> bool:
+    return len(os.fsencode(folder)) + _SOCKET_ROOM <= _SOCKET_BYTES
+
+
+def _is_private(folder: Path) -> bool:
+    """True for a folder, no link, that this user alone can enter."""
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
 
 
 def make_private(folder: Path) -> None:
@@ -66,7 +99,6 @@ def ray_environment(settings: Settings) -> dict[str, str]:
 
 
 def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
-    folder = ray_folder(settings.home)
     options = {
         "node-ip-address": "127.0.0.1",
         "port": ports["ray"],
@@ -77,7 +109,6 @@ def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
         "include-log-monitor": "false",  # a process that copies workers' logs to drivers; the dashboard reads the files
         "num-cpus": max(2, os.cpu_count() or 2),
         "object-store-memory": _OBJECTS_BYTES,
-        "temp-dir": folder,
     }
 
     def command() -> tuple[list[str], Path]:
@@ -86,9 +117,10 @@ def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
             write_private(token, secrets.token_hex(32))
         if not (settings.home / RAY_CERTIFICATES / KEY).exists():
             write_certificates(settings.home / RAY_CERTIFICATES, "drover's Ray")
+        folder = ray_folder(settings.home)
         make_private(folder.parent)  # Ray opens its own folder to everyone
         shutil.rmtree(folder, ignore_errors=True)  # every start leaves a session of logs and sockets there
-        arguments = [f"--{name}={value}" for name, value in options.items()]
+        arguments = [f"--{name}={value}" for name, value in {**options, "temp-dir": folder}.items()]
         start = [sys.executable, "-m", "infra._ray_head", "start", "--head", "--block", "--disable-usage-stats"]
         start += ["--no-monitor"]  # the autoscaler of clusters: a process, and a port with metrics
         return [*start, *arguments], settings.home
@@ -119,7 +151,7 @@ def ray_part(settings: Settings, ports: dict[str, int]) -> Part:
 
 
 def ray_page_part(settings: Settings, ports: dict[str, int]) -> Part:
-    arguments = [str(ports["ray-page"]), str(ports["ray-dashboard"])]
+    arguments = [str(ports["ray-page"]), str(ports["ray-dashboard"]), str(settings.home / RAY_AUTH_FILE)]
     return Part(
         name="ray-page",
         where=f"{settings.ray_page_url} (dashboard)",

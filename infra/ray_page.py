@@ -1,15 +1,18 @@
-"""Ray's dashboard for a browser: `python -m infra.ray_page PORT DASHBOARD_PORT`.
+"""Ray's dashboard for a browser: `python -m infra.ray_page PORT DASHBOARD_PORT TOKEN_FILE`.
 
 Ray's own sign-in keeps its token in a cookie, and a browser sends the cookies of 127.0.0.1 to every port there, those
 of other users' servers too. This server asks for the token as a password instead (HTTP Basic, any user), which a
-browser sends to this port alone, and passes it on as Ray wants it. It holds no secret and lets no cookie through.
+browser sends to this port alone, compares it with Ray's before anything is answered (Ray itself asks for none before
+its page and icons), and passes it on as Ray wants it. It lets no cookie through.
 
 What is not covered: WebSockets and uploads, which no page of the dashboard needs.
 """
 
+import hmac
 import logging
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import httpx
 import uvicorn
@@ -41,14 +44,14 @@ _HEADERS = {
 }
 
 
-def application(dashboard: str) -> SameOrigin:
-    """The ASGI application in front of the dashboard at this URL."""
+def application(dashboard: str, token_file: Path) -> SameOrigin:
+    """The ASGI application in front of the dashboard at this URL, whose token is in this file."""
     # A client of its own for each server: Ray's answers are passed on as they are, cookies never kept.
     client = httpx.AsyncClient(base_url=dashboard, timeout=60.0, trust_env=False, follow_redirects=False)
 
     async def forward(request: Request) -> Response:
-        password = basic_password(request.headers.getlist("authorization"))
-        if not password:
+        password = _password(request, token_file)
+        if password is None:
             return PlainTextResponse(_SIGN_IN, 401, _CHALLENGE)
         path = request.scope["raw_path"] + (b"?" + request.scope["query_string"]).rstrip(b"?")
         headers = _only(request.headers.items(), _ASKED) | {"Authorization": f"Bearer {password}"}
@@ -69,8 +72,10 @@ def application(dashboard: str) -> SameOrigin:
     async def health(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    async def mode(_: Request) -> Response:
+    async def mode(request: Request) -> Response:
         """Keep Ray's page from asking for the token, which is there already."""
+        if _password(request, token_file) is None:
+            return PlainTextResponse(_SIGN_IN, 401, _CHALLENGE)
         return Response('{"authentication_mode":"disabled"}', media_type="application/json")
 
     routes = [
@@ -85,10 +90,20 @@ def _only(headers: Iterable[tuple[str, str]], names: frozenset[str]) -> dict[str
     return {name: value for name, value in headers if name.lower() in names}
 
 
-def main(port: int, dashboard_port: int) -> None:
+def _password(request: Request, token_file: Path) -> str | None:
+    """The password that the request carries, if it is Ray's token. Ray makes the file after this server has started."""
+    sent = basic_password(request.headers.getlist("authorization"))
+    try:
+        token = token_file.read_text().strip()
+    except OSError:
+        return None
+    return sent if sent and token and hmac.compare_digest(sent.encode(), token.encode()) else None
+
+
+def main(port: int, dashboard_port: int, token_file: Path) -> None:
     """Serve until a signal."""
     uvicorn.run(
-        application(f"{LOOPBACK}:{dashboard_port}"),
+        application(f"{LOOPBACK}:{dashboard_port}", token_file),
         host="127.0.0.1",
         port=port,
         log_level="warning",
@@ -102,4 +117,4 @@ def main(port: int, dashboard_port: int) -> None:
 if __name__ == "__main__":
     plain_logs()
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    main(*map(int, sys.argv[1:3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

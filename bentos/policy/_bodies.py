@@ -1,4 +1,4 @@
-"""Requests of bounded size, time and number."""
+"""Requests of bounded size, time, number and work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -8,17 +8,57 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from components.robot import MAX_JPEG_BYTES
+from components.contracts import FrameSpec
+from components.contracts.errors import PolicyError
+from components.robot import outline_jpeg
 
-MAX_BODY = MAX_JPEG_BYTES + 64 * 1024
+MAX_FRAME_BYTES = 2 * 2**20
+"""Of a JPEG. One of 1920x1080 at quality 90 without subsampling, with a noisy sensor, has 1.9 MB."""
+MAX_FRAME_PIXELS = 1920 * 1080
+"""2.25 times the recorder's 1280x720; a policy whose input is larger takes that size."""
+WORK_PER_PIXEL = 4
+"""Samples that the decoder may go over for each pixel of the largest frame: a baseline JPEG has 1.5 to 3 a pixel, a
+progressive one of 1280x720 as Pillow writes it 8."""
+MAX_BODY = MAX_FRAME_BYTES + 64 * 1024
 """One JPEG and the other form fields."""
 BODY_S = 10.0
-"""For a whole body to come: 4 MiB at 3.5 Mbit/s, an ordinary frame at 50 kbit/s."""
+"""For a whole body to come: 2 MiB at 1.8 Mbit/s, an ordinary frame at 50 kbit/s."""
 MAX_REQUESTS = 64
-"""Requests whose bodies are read or that wait for the policy: 64 bodies are 260 MiB."""
+"""Requests whose bodies are read or that wait for the policy: 64 bodies or frames are 130 MiB, while one becomes the
+other twice that."""
+_FIXED_COST = 2**17
+"""What every frame costs besides its decoding, in samples: about 1 ms."""
 RETRY_AFTER_S = 1
 _MAX_FIELDS = 8
 _MAX_FIELD = 4096
+
+
+def frame_cost(jpeg: bytes, spec: FrameSpec) -> int:
+    """Judge a frame before it is decoded; linear in its bytes.
+
+    Larger frames are refused, not decoded at a reduced size: a JPEG decoder's own reduction gives other values than
+    the area average that training used.
+
+    Args:
+        jpeg: a whole file.
+        spec: the policy's input.
+
+    Returns:
+        What decoding and resizing it costs, in samples; about 10 ns each.
+
+    Raises:
+        PolicyError: no JPEG as cameras write it, or beyond the bounds.
+    """
+    most = max(MAX_FRAME_PIXELS, spec.width * spec.height)
+    if len(jpeg) > MAX_FRAME_BYTES:
+        raise PolicyError(f"expected a JPEG of at most {MAX_FRAME_BYTES} bytes, got more; send a smaller frame")
+    outline = outline_jpeg(jpeg, max_pixels=most)
+    if outline.work > WORK_PER_PIXEL * most:
+        raise PolicyError(
+            f"expected a JPEG of at most {WORK_PER_PIXEL * most} samples over all scans, got {outline.work} in one of "
+            f"{outline.width}x{outline.height}; send a smaller frame, or a baseline instead of a progressive JPEG"
+        )
+    return outline.work + outline.width * outline.height + _FIXED_COST
 
 
 class BodyLimit:
@@ -67,9 +107,11 @@ class BodyLimit:
         if len(body) > self._limit:
             await self._too_large()(scope, receive, send)
             return
-        await self._app(scope, _replay(bytes(body), receive), send)
+        bodies = [body]
+        del body  # a request may wait for long
+        await self._app(scope, _replay(bodies, receive), send)
 
-    async def _read(self, receive: Any) -> bytearray | None:
+    async def _read(self, receive: Any) -> bytes | None:
         body, more = bytearray(), True
         while more and len(body) <= self._limit:
             message = await receive()
@@ -77,7 +119,7 @@ class BodyLimit:
                 return None
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        return body
+        return bytes(body)
 
     def _too_large(self) -> JSONResponse:
         return problem(413, f"expected a request of at most {self._limit} bytes, got more; send a smaller frame")
@@ -110,14 +152,12 @@ def _told_length(scope: Any) -> int:
     return int(told[:18]) if told.isdigit() else 0  # what comes is counted too
 
 
-def _replay(body: bytes, receive: Any) -> Callable[[], Awaitable[Any]]:
-    replayed = False
+def _replay(bodies: list[bytes], receive: Any) -> Callable[[], Awaitable[Any]]:
+    """Give the body to the application once, and keep it no longer."""
 
     async def replay() -> Any:
-        nonlocal replayed
-        if replayed:
+        if not bodies:
             return await receive()
-        replayed = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": bodies.pop(), "more_body": False}
 
     return replay

@@ -46,7 +46,7 @@ def make_app() -> FastAPI:
 
     @app.exception_handler(BusyError)
     async def busy(_: Request, error: BusyError) -> JSONResponse:
-        return problem(429, str(error), error.retry_after_s)
+        return problem(error.status, str(error), error.retry_after_s)
 
     @app.exception_handler(ConfigurationError)
     async def not_ready(_: Request, error: ConfigurationError) -> JSONResponse:

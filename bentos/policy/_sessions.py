@@ -14,11 +14,18 @@ from components.robot import Runtime, Session
 
 
 class BusyError(DroverError):
-    """There is no place for this request now; `retry_after_s` later there may be."""
+    """There is no place for this request now; `retry_after_s` later there may be.
 
-    def __init__(self, message: str, retry_after_s: int) -> None:
+    Args:
+        message: what was expected, and what to do.
+        retry_after_s: seconds.
+        status: 429 where this client has too much open, 503 where all have.
+    """
+
+    def __init__(self, message: str, retry_after_s: int, *, status: int = 429) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 class Turn(NamedTuple):

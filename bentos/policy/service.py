@@ -30,13 +30,18 @@ from anyio.to_thread import run_sync
 from fastapi import File, Form, UploadFile
 
 from components.contracts import AXES, Axis, Frozen, Settings, plain_logs
-from components.robot import CPU, MAX_JPEG_BYTES
+from components.robot import CPU
 
 from ._access import guarded, serving_token
+from ._bodies import MAX_FRAME_BYTES, frame_cost
 from ._http import Problem, make_app
+from ._queue import FairQueue
 from ._serving import Serving
 
 _log = logging.getLogger(__name__)
+_MOST_WORKERS = 8
+"""A frame in work takes up to 64 MiB: its pixels as float64."""
+_MOST_WAITING = 32
 
 SessionName = Annotated[str, Form(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="One robot's episode; any name")]
 Instruction = Annotated[str, Form(min_length=1, max_length=512, description="What the robot is told")]
@@ -91,8 +96,9 @@ class PolicyService:
     def __init__(self) -> None:
         folder = os.environ.get("DROVER_PACKAGE") or Settings().home / "serving" / "package"
         self._serving = Serving(Path(folder), provider=os.environ.get("DROVER_PROVIDER", CPU))
-        self._workers = anyio.CapacityLimiter(max(2, os.cpu_count() or 1))
-        """An expensive frame holds one of them, and its session has no other."""
+        workers = min(_MOST_WORKERS, max(2, os.cpu_count() or 1))
+        self._queue = FairQueue(workers, _MOST_WAITING)
+        self._workers = anyio.CapacityLimiter(workers)  # threads that nothing else takes
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -111,9 +117,11 @@ class PolicyService:
     async def act(self, image: Frame, instruction: Instruction, session: SessionName, reset: Reset = False) -> Answer:
         """One camera frame in, one action out. The session remembers; another instruction begins an episode."""
         active = await run_sync(self._serving.current)
-        jpeg = await image.read(MAX_JPEG_BYTES + 1)
+        jpeg = await image.read(MAX_FRAME_BYTES + 1)
         async with active.sessions.turn(session, instruction, reset=reset) as turn:
-            decision = await run_sync(active.runtime.act_jpeg, jpeg, turn.session, limiter=self._workers)
+            cost = await run_sync(frame_cost, jpeg, active.runtime.manifest.frame)
+            async with self._queue.turn(session, cost):
+                decision = await run_sync(active.runtime.act_jpeg, jpeg, turn.session, limiter=self._workers)
             frame = turn.session.frames
         x, y, yaw = (float(value) for value in decision.action)
         return Answer(

@@ -38,8 +38,10 @@ def robot_revoke(robot: Annotated[str, typer.Argument(help="Its id.")]) -> None:
     """A robot that is stolen or gone: no uploads and no assignments from now on, and its reports are ignored."""
     from components import ingest, storage
 
-    ingest.revoke_robot(storage.connect(Settings()), robot)
+    same_key = ingest.revoke_robot(storage.connect(Settings()), robot)
     console.print(f"{robot} is revoked; `drover robot invite {robot} --replace` lets it in again with a new key")
+    for other in same_key:
+        console.print(f"{other} has the same key and is still enrolled: `drover robot revoke {other}` shuts it out too")
 
 
 @app.command("list")

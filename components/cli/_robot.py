@@ -1,6 +1,9 @@
 """`drover robot ...`: what a robot does."""
 
+import contextlib
+import os
 import signal
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,23 @@ if TYPE_CHECKING:
     from components.robot import UploadReport
 
 app = typer.Typer(no_args_is_help=True, help="What a robot does: record, upload, take updates.")
+_STANDARD_INPUT = "-"
+_TOKEN_CHARACTERS = 256
+
+
+@app.callback()
+def robot_commands() -> None:
+    """What a robot does: record, upload, take updates."""
+    os.umask(0o077)  # whatever these commands write is for its owner alone
+
+
+def _private_home() -> Settings:
+    """The settings; their home, where it is there and this user's, is closed to others."""
+    settings = Settings()
+    with contextlib.suppress(FileNotFoundError):
+        if settings.home.stat().st_uid == os.geteuid():
+            settings.home.chmod(0o700)
+    return settings
 
 
 @app.command("simulate")
@@ -33,7 +53,7 @@ def robot_simulate(
     from components import ingest, simulation, storage
     from infra.bar import bar
 
-    settings = Settings()
+    settings = _private_home()
     enrol = partial(ingest.enrol_here, storage.connect(settings), settings, hardware="simulated")
     with bar("robots record") as show:
         done: set[str] = set()
@@ -60,14 +80,22 @@ def robot_join(
     robot: Annotated[str, typer.Argument(help="Its id, e.g. robot-7.")],
     gateway: Annotated[str, typer.Option(help="The platform's gateway, e.g. https://drover.example:8443.")],
     token: Annotated[
-        str, typer.Option(prompt="The token that `drover robot invite` printed", hide_input=True, envvar="DROVER_TOKEN")
+        str,
+        typer.Option(
+            prompt="The token that `drover robot invite` printed",
+            hide_input=True,
+            envvar=["DROVER_JOIN_TOKEN", "DROVER_TOKEN"],
+            help="`-` reads it from standard input. Every user of the machine can see what is on a command line.",
+        ),
     ],
     hardware: Annotated[str, typer.Option(help="Its hardware id; without one it only uploads.")] = UNKNOWN_HARDWARE,
 ) -> None:
     """On the robot, once: make its key, and let the platform know it by a one-time token."""
     from components import robot as robots
 
-    home = Settings().home / "robots" / robot / "agent"
+    if token == _STANDARD_INPUT:
+        token = sys.stdin.readline(_TOKEN_CHARACTERS).strip()
+    home = _private_home().home / "robots" / robot / "agent"
     pin = robots.enrol(robot, token, home, gateway, hardware=hardware)
     console.print(f"{robot} may upload to {pin.url}; its key is in {home} and leaves it never")
 
@@ -90,7 +118,7 @@ def robot_upload(
     from components import ingest, storage
     from components import robot as robots
 
-    settings = Settings()
+    settings = _private_home()
     robot = robot or _no_name(settings, "--robot NAME")
     home = settings.home / "robots" / robot
     if not (home / "agent" / robots.PIN_FILE).exists():  # on the platform's machine nobody needs to be invited
@@ -185,7 +213,7 @@ def robot_enrol(
     """
     from components import ingest, promotion, storage
 
-    settings = Settings()
+    settings = _private_home()
     store, home = storage.connect(settings), settings.home / "robots" / robot / "agent"
     repository = promotion.open_repository(store, settings)
     promotion.enrol_robot(store, repository, robot, home, hardware=hardware, replace=replace)
@@ -207,7 +235,7 @@ def robot_agent(
     """Run a robot's update agent until it is stopped."""
     from components.robot import run_agent
 
-    settings = Settings()
+    settings = _private_home()
     home = settings.home / "robots" / robot / "agent"
     if fault := _why_no_agent(settings, robot, home):
         raise ConfigurationError(fault)

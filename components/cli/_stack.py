@@ -1,6 +1,7 @@
 """`drover up | down | status | demo`: the stack on this machine, and the whole loop on it."""
 
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -92,7 +93,11 @@ def demo(
     """The whole loop on this machine: robots, episodes, policies, evidence, release, fleet."""
     from infra import demo as story
 
-    result = story.run_demo(robots=robots, episodes=episodes, console=console)
+    before = os.umask(0o077)  # what its robots and agents write is for its owner alone
+    try:
+        result = story.run_demo(robots=robots, episodes=episodes, console=console)
+    finally:
+        os.umask(before)
     if json_file:
         json_file.write_text(result.model_dump_json(indent=2))
     raise typer.Exit(0 if result.promotion.decision != "refused" else 3)

@@ -18,11 +18,11 @@ rule that it broke: `bad-key`, `hash-mismatch`, `unreadable`, `schema`, `wrong-t
 `external-link`, `external-storage`, `virtual-dataset`, `filter`, `bomb`, `too-large`, `incomplete`, `robot-mismatch`,
 `memory`, `timeout`, `worker-killed`, `inspection-failed`, `unjudged`, `name-conflict`, or the name of a check.
 
-`gateway_app` is the upload gateway: robots enrol there with a one-time token (`invite_robot`) and from then on sign
-every request with their own key. It makes the keys in the inbox itself, hands out links to single parts, and remembers
-nothing but the tokens of the last minutes: what is open, the store knows. Robots' reports go the same way and are
-written once (`accept_report`). `models/fleet/<robot>.json` says whose key
-counts (`register_robot`, `revoke_robot`), for uploads and for updates alike.
+`gateway_app` is the upload gateway: robots enrol there with a one-time token (`invite_robot`) and sign every request,
+this one too, with their own key, which no other robot may have. It makes the keys in the inbox itself, hands out links
+to single parts, and remembers nothing but the tokens of the last minutes: what is open, the store knows. Robots'
+reports go the same way and are written once (`accept_report`). `models/fleet/<robot>.json` says whose key counts
+(`register_robot`, `revoke_robot`), for uploads and for updates alike.
 
 What is not covered, gateway: TLS (put it behind a proxy that ends it, beyond one machine); a part link holds until it
 expires, for any bytes of its length, and SeaweedFS keeps every sending of a part until the upload ends; uploads that
@@ -49,6 +49,7 @@ from ._records import records
 from ._registry import (
     enrolled_robot,
     fleet,
+    index_keys,
     publish_receipt_key,
     read_fleet,
     register_robot,
@@ -72,6 +73,7 @@ __all__ = [
     "enrolled_robot",
     "fleet",
     "gateway_app",
+    "index_keys",
     "inspect_inbox",
     "inspect_quarantine",
     "invite_robot",

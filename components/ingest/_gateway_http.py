@@ -95,8 +95,12 @@ class _Gateway:
         return _json(b'{"ok":true}', 200)
 
     async def enrol(self, request: Request) -> Response:
+        authorization, path = request.headers.get("authorization"), request.scope["path"]
+
         def work(body: bytes) -> Frozen:
-            return accept(self._store, _parsed(EnrolmentRequest, body), now=self._now())
+            asked = _parsed(EnrolmentRequest, body)
+            self._door.check_possession(authorization, asked, path=path, body=body)
+            return accept(self._store, asked, now=self._now())
 
         return await self._answer(request, work)
 

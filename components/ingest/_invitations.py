@@ -27,10 +27,12 @@ from ._registry import (
     enrolled_robot,
     entry_key,
     entry_to_change,
+    fleet,
+    index_keys,
     published_receipt_keys,
-    read_document,
     write_entry,
 )
+from ._robot_keys import claim_key, foreign_key, key_holder, read_document
 
 INVITATION_LIFE = timedelta(hours=24)
 
@@ -50,8 +52,11 @@ class InvitationUse(Frozen):
     public_key: PublicKey
 
 
-def revoke_robot(store: ObjectStore, robot: str) -> None:
+def revoke_robot(store: ObjectStore, robot: str) -> tuple[str, ...]:
     """No uploads, no assignments, and its reports are ignored, from now on; its invitations are void.
+
+    Returns:
+        Robots with the same key that still count, as an earlier version let them in.
 
     Raises:
         PromotionError: it is not enrolled.
@@ -61,6 +66,7 @@ def revoke_robot(store: ObjectStore, robot: str) -> None:
         raise PromotionError(f"{robot} is not enrolled; `drover robot list` shows who is")
     write_entry(store, known.model_copy(update={"revoked": True}))
     _void_invitations(store, robot)
+    return tuple(entry.robot for entry in fleet(store) if entry.public_key == known.public_key)
 
 
 def invite_robot(store: ObjectStore, robot: str, *, replace: bool = False, life: timedelta = INVITATION_LIFE) -> str:
@@ -81,6 +87,7 @@ def invite_robot(store: ObjectStore, robot: str, *, replace: bool = False, life:
     if known and not replace:
         what = "was revoked" if known.revoked else "is enrolled"
         raise PromotionError(f"{robot} {what}; if it is to enrol anew, with a key of its own: replace=True (--replace)")
+    index_keys(store)  # the gateway cannot list the registry
     _void_invitations(store, robot)
     token = secrets.token_urlsafe(24)
     invitation = Invitation(
@@ -93,8 +100,14 @@ def invite_robot(store: ObjectStore, robot: str, *, replace: bool = False, life:
 def accept(store: ObjectStore, request: EnrolmentRequest, *, now: datetime) -> Enrolment:
     """Enrol the bearer of a token. The same robot, key and token again is the same answer.
 
+    Args:
+        store: with the gateway's identity.
+        request: signed by the key that it brings (`Doorkeeper.check_possession`).
+        now: the gateway's time.
+
     Raises:
-        Refused: `bad-token`, `revoked`, or `store` while no receipt key is published.
+        Refused: `bad-token`, `revoked`, `conflict` if another robot has or had this key, or `store` while no receipt
+            key is published.
     """
     receipt_keys = published_receipt_keys(store)
     if not receipt_keys:
@@ -102,7 +115,12 @@ def accept(store: ObjectStore, request: EnrolmentRequest, *, now: datetime) -> E
     invitation = read_document(store, _invitation(request.robot, request.token), Invitation)
     if invitation is None:
         raise _bad_token(request.robot)
+    known_holder = key_holder(store, request.public_key)
+    if known_holder and known_holder != request.robot:
+        raise Refused("conflict", foreign_key(known_holder))  # the token stays good
     _use(store, request, invitation, now)
+    if (holder := claim_key(store, request.public_key, request.robot)) != request.robot:
+        raise Refused("conflict", foreign_key(holder))
     _enter(store, request, invitation, now)
     return Enrolment(robot=request.robot, receipt_keys=receipt_keys)
 

@@ -6,7 +6,6 @@ An entry that cannot be read (damaged, or with a key that anybody can sign for) 
 
 import logging
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import TypeAdapter, ValidationError
@@ -20,17 +19,17 @@ from components.contracts import (
     hardware_id,
     is_sound_key,
 )
-from components.contracts.errors import InvalidDocumentError, ObjectNotFoundError, PromotionError
+from components.contracts.errors import InvalidDocumentError, PromotionError
 from components.storage import ObjectStore
 
-MAX_DOCUMENT_BYTES = 64 * 1024
+from ._robot_keys import claim_key, foreign_key, noted_keys, read_document
+
 RECEIPT_KEYS = "receipt-keys/published.json"
 """In `models`: the public keys whose receipts count. The platform writes it; the gateway hands it to robots."""
 
 _LOG = logging.getLogger(__name__)
 _FLEET = "fleet/"
 _ROBOT: TypeAdapter[str] = TypeAdapter(RobotId)
-T = TypeVar("T", bound=Frozen)
 
 
 class ReceiptKeys(Frozen):
@@ -105,8 +104,8 @@ def register_robot(
     The same key with other hardware changes the hardware alone.
 
     Raises:
-        PromotionError: no id, no key, or no hardware id; enrolled with another key, or revoked, and `replace` is not
-            set.
+        PromotionError: no id, no key, or no hardware id; another robot has the key; enrolled with another key, or
+            revoked, and `replace` is not set.
     """
     check_name(robot)
     if not is_sound_key(public_key):
@@ -126,8 +125,19 @@ def register_robot(
         entry = known.model_copy(update={"hardware": hardware})
     else:
         entry = EnrolledRobot(robot=robot, public_key=public_key, hardware=hardware, enrolled_at=datetime.now(UTC))
+        index_keys(store)
+        if (holder := claim_key(store, public_key, robot)) != robot:
+            raise PromotionError(foreign_key(holder))
     write_entry(store, entry)
     return entry
+
+
+def index_keys(store: ObjectStore) -> None:
+    """Note whose each key of the registry is, revoked robots' too. Earlier versions did not. Safe to repeat."""
+    noted = noted_keys(store)
+    for entry in fleet(store, with_revoked=True):
+        if entry.public_key not in noted:
+            claim_key(store, entry.public_key, entry.robot)
 
 
 def publish_receipt_key(store: ObjectStore, public_key: str) -> None:
@@ -158,16 +168,3 @@ def entry_key(robot: str) -> str:
 
 def write_entry(store: ObjectStore, entry: EnrolledRobot) -> None:
     store.put("models", entry_key(entry.robot), entry.canonical_json())
-
-
-def read_document(store: ObjectStore, key: str, kind: type[T]) -> T | None:
-    """A document in `models`; None if there is none.
-
-    Raises:
-        InvalidDocumentError: it cannot be read.
-    """
-    try:
-        document = store.get("models", key, limit=MAX_DOCUMENT_BYTES)
-    except ObjectNotFoundError:
-        return None
-    return kind.parse(document, source=f"s3://models/{key}")

@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from components.contracts import EnrolledRobot
+from components.contracts import EnrolledRobot, EnrolmentRequest
 
 from ._problems import Refused
 
@@ -60,6 +60,29 @@ class Doorkeeper:
         claims = _verified(token, robot.public_key)
         if robot.revoked:
             raise Refused("revoked", f"{robot.robot} was revoked: it uploads nothing more")
+        self._seen.note(robot.robot, self._check(claims, method, path, body), self._now())
+        return robot.robot
+
+    def check_possession(self, authorization: str | None, claimed: EnrolmentRequest, *, path: str, body: bytes) -> None:
+        """Check that the sender of an enrolment holds the private half of the key that it brings.
+
+        The signature is over the body, and so over the one-time token. What was seen is not noted: the token is good
+        once, and the same request again has the same answer.
+
+        Raises:
+            Refused: `unauthenticated` or `clock`.
+        """
+        if authorization is None:
+            raise _unauthenticated(
+                "an enrolment is signed by the key that it brings, this one is not; update drover on the robot"
+            )
+        token = _bearer(authorization)
+        if _claimed_issuer(token) != claimed.robot:
+            raise _unauthenticated("expected the robot's id as iss")
+        self._check(_verified(token, claimed.public_key), "POST", path, body)
+
+    def _check(self, claims: dict[str, Any], method: str, path: str, body: bytes) -> str:
+        """Check what was signed against the request. Returns the jti."""
         self._check_time(claims)
         if (claims["htm"], claims["htu"]) != (method, path):
             raise _unauthenticated("it was signed for another method or path")
@@ -68,8 +91,7 @@ class Doorkeeper:
         jti = claims["jti"]
         if not isinstance(jti, str) or not 8 <= len(jti) <= 128:
             raise _unauthenticated("expected a jti of 8 to 128 characters")
-        self._seen.note(robot.robot, jti, self._now())
-        return robot.robot
+        return jti
 
     def _check_time(self, claims: dict[str, Any]) -> None:
         """Also refuses what was signed before this process began: it cannot know what its predecessor has seen."""
@@ -147,7 +169,7 @@ def _decode(token: str, key: Ed25519PublicKey | None) -> dict[str, Any]:
             options={"require": _CLAIMS, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
         )
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):  # RecursionError: JSON of a thousand brackets
-        raise _unauthenticated("it is damaged, or not signed by the robot it names") from None
+        raise _unauthenticated("it is damaged, or not signed by the key of the robot it names") from None
 
 
 def _is_time(value: object) -> bool:

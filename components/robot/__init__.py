@@ -21,7 +21,7 @@ from ._fingerprint import Fingerprint, read_fingerprint
 from ._gateway import PIN_FILE, Gateway, GatewayPin, enrol, open_gateway, read_pin
 from ._graphs import CPU
 from ._identity import RobotIdentity, is_signed_by, report_key
-from ._jpeg import MAX_JPEG_BYTES, decode_jpeg
+from ._jpeg import MAX_JPEG_BYTES, decode_jpeg, outline_jpeg
 from ._package import MANIFEST, VerifiedPackage, read_verified, verify_package
 from ._recorder import Recorder
 from ._reporting import PinnedReports, ReportSink
@@ -81,6 +81,7 @@ __all__ = [
     "measure_latency",
     "open_agent",
     "open_gateway",
+    "outline_jpeg",
     "percentiles",
     "read_fingerprint",
     "read_pin",

@@ -70,8 +70,6 @@ def decode_jpeg(data: bytes, *, max_bytes: int = MAX_JPEG_BYTES, max_pixels: int
     """
     if len(data) > max_bytes:
         raise PolicyError(f"expected a JPEG of at most {max_bytes} bytes, got {len(data)}; send a smaller frame")
-    if not data.startswith(b"\xff\xd8\xff"):
-        raise PolicyError(f"expected a JPEG (it begins with ff d8 ff), got {data[:4].hex() or 'nothing'}")
     outline = outline_jpeg(data, max_pixels=max_pixels)
     start, *rest = outline.pieces
     try:
@@ -89,7 +87,7 @@ def outline_jpeg(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegOutline:
     Raises:
         PolicyError: see `decode_jpeg`.
     """
-    outline, seen, at = JpegOutline(), 0, 2
+    outline, seen, at = JpegOutline(), 0, _start(data)
     while True:
         marker, at = _marker(data, at)
         if marker == _EOI:
@@ -113,6 +111,12 @@ def outline_jpeg(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegOutline:
         raise _malformed("it has no image")
     outline.pieces.append(b"\xff\xd9")
     return outline
+
+
+def _start(data: bytes) -> int:
+    if not data.startswith(b"\xff\xd8\xff"):
+        raise PolicyError(f"expected a JPEG (it begins with ff d8 ff), got {data[:4].hex() or 'nothing'}")
+    return 2
 
 
 def _marker(data: bytes, at: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--poll", type=float, default=2.0, help="seconds between ticks")
     parser.add_argument("--once", action="store_true", help="one tick")
     options = parser.parse_args(arguments)
+    os.umask(0o077)  # what it writes is for its owner alone
     plain_logs()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     stop = threading.Event()

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from components.contracts.errors import PolicyError
 from components.packaging import download_package, golden_request, measure_endpoint
 from components.robot import Runtime
-from tests.bentos.served import JPEGS, START_S, TOKEN
+from tests.bentos.served import JPEGS, START_S, TOKEN, jpeg
 from tests.packaging.made import LEFT, RIGHT
 from tests.robot.test_jpegs import scans
 
@@ -109,6 +109,8 @@ BAD_IMAGES = {
     "cut off": JPEGS[0][:500],
     "without its middle": JPEGS[0][: len(JPEGS[0]) * 2 // 3] + JPEGS[0][len(JPEGS[0]) * 5 // 6 :],
     "thousands of scans": scans(5000),
+    "more pixels than 1920x1080": jpeg(0, 1088, 1936),
+    "more work than a frame of 1920x1080": scans(8),
     "noise": b"\xff\xd8\xff" + bytes(range(256)) * 4,
 }
 
@@ -212,6 +214,23 @@ def test_page_calls_nobody_and_the_api_is_described_to_clients(asked):
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert form["image"]["format"] == "binary"
     assert {"instruction", "session", "reset"} < form.keys()
+
+
+def test_largest_frame_is_taken(asked):
+    assert asked.act(jpeg(0, 1080, 1920), session="largest", reset="true").json()["frame"] == 1
+
+
+def test_crowd_with_expensive_frames_gets_answers_or_is_told_to_wait_and_a_cheap_session_loses_none(asked):
+    large = jpeg(0, 1080, 1920)
+    with ThreadPoolExecutor(49) as pool:
+        crowd = [pool.submit(asked.act, large, session=f"large-{number}", reset="true") for number in range(48)]
+        frames = [asked.act(JPEGS[0], session="small", reset="false").json().get("frame") for _ in range(12)]
+        answers = [future.result() for future in crowd]
+
+    assert frames == list(range(1, 13))
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert sum(answer.status_code == 200 for answer in answers) >= 32
+    assert {answer.headers["retry-after"] for answer in answers if answer.status_code == 503} <= {"1"}
 
 
 def test_metrics_count_requests_by_status(asked):

@@ -4,6 +4,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -152,12 +153,66 @@ def test_lock_of_a_killed_holder_is_free(home: Path) -> None:
     assert not _home.is_running(home)
 
 
-def test_ray_folder_fits_the_systems_socket_names(tmp_path: Path) -> None:
-    long = tmp_path / ("x" * 120)
+@pytest.fixture
+def long_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home below which no socket of Ray's fits."""
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")  # noqa: S108
+    home = tmp_path / ("x" * 120)
+    home.mkdir()
+    return home
 
-    assert _ray.ray_folder(Path("/home/someone/.drover")) == Path("/home/someone/.drover/ray")
-    assert len(str(_ray.ray_folder(long))) + 60 <= 107
-    assert _ray.ray_folder(long) != _ray.ray_folder(tmp_path / ("y" * 120))
+
+def _removed(folder: Path) -> None:
+    folder.chmod(0o700)
+    folder.rmdir()
+
+
+def test_ray_folder_fits_the_systems_socket_names_and_is_found_again(tmp_path: Path, long_home: Path) -> None:
+    folder = _ray.ray_folder(long_home)
+    other = tmp_path / ("y" * 120)
+    other.mkdir()
+    elsewhere = _ray.ray_folder(other)
+    try:
+        assert _ray.ray_folder(Path("/home/someone/.drover")) == Path("/home/someone/.drover/ray")
+        assert len(str(folder)) + 60 <= 107
+        assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+        assert _ray.ray_folder(long_home) == folder != elsewhere
+    finally:
+        _removed(folder.parent)
+        _removed(elsewhere.parent)
+
+
+@pytest.mark.parametrize("how", ["gone", "a link", "open to others", "a file", "no path", "unreadable"])
+def test_ray_folder_that_is_not_this_users_alone_any_more_is_replaced(long_home: Path, how: str) -> None:
+    first, note = _ray.ray_folder(long_home).parent, long_home / _ray.RAY_FOLDER_NOTE
+    if how == "open to others":
+        first.chmod(0o755)
+    elif how == "no path":
+        note.write_text("relative\n")
+    elif how == "unreadable":
+        note.write_bytes(b"\xff\0")
+    else:
+        first.rmdir()
+        if how == "a link":
+            first.symlink_to(long_home)
+        elif how == "a file":
+            first.write_text("")
+    second = _ray.ray_folder(long_home).parent
+    try:
+        assert second != first
+        assert stat.S_IMODE(second.lstat().st_mode) == 0o700
+        assert _ray.ray_folder(long_home).parent == second
+    finally:
+        _removed(second)
+        first.rmdir() if first.is_dir() and not first.is_symlink() else first.unlink(missing_ok=True)
+
+
+def test_no_place_for_rays_sockets_is_told(long_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(long_home))
+
+    with pytest.raises(StackError, match="set DROVER_HOME or TMPDIR to a shorter path"):
+        _ray.ray_folder(long_home)
+    assert list(long_home.iterdir()) == []
 
 
 def test_nothing_running_has_no_status_and_nothing_to_end(settings: Settings, home: Path) -> None:

@@ -86,9 +86,9 @@ class Robot:
     def public_key(self) -> str:
         return self.key.public_key().public_bytes_raw().hex()
 
-    def enrol(self, token: str, **changes: Any) -> httpx.Response:
+    def enrol(self, token: str, *, claims: dict[str, Any] | None = None, **changes: Any) -> httpx.Response:
         body = {"robot": self.name, "token": token, "public_key": self.public_key, "hardware": "test"} | changes
-        return self.world.post("/v1/enrolments", json.dumps(body).encode())
+        return self.post("/v1/enrolments", body, **(claims or {}))
 
     def claims(self, path: str, body: bytes, **changes: Any) -> dict[str, Any]:
         now = int(time.time())

@@ -149,6 +149,91 @@ def test_revoked_robot_is_refused_at_once_and_its_tokens_are_void(world: Gateway
     assert robot.ask(b"x").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("claims", "answer"),
+    [
+        ({"iss": "robot-other"}, (401, "unauthenticated")),
+        ({"aud": "another-gateway"}, (401, "unauthenticated")),
+        ({"bsh": hashlib.sha256(b"another token").hexdigest()}, (401, "unauthenticated")),
+        ({"bsh": None}, (401, "unauthenticated")),
+        ({"jti": "short"}, (401, "unauthenticated")),
+        ({"htu": "/v1/uploads"}, (401, "unauthenticated")),
+        ({"htm": "GET"}, (401, "unauthenticated")),
+        ({"iat": 0, "exp": 60}, (401, "clock")),
+    ],
+    ids=["iss", "aud", "bsh", "no bsh", "jti", "htu", "htm", "1970"],
+)
+def test_enrolment_signed_for_anything_else_is_refused_and_the_token_stays_good(
+    world: GatewayWorld, claims: dict[str, Any], answer: tuple[int, str]
+) -> None:
+    robot, token = world.invited()
+
+    assert code_of(robot.enrol(token, claims=claims)) == answer
+    assert enrolled_robot(world.store, robot.name) is None
+    assert robot.enrol(token).status_code == 200
+
+
+def test_key_that_the_sender_does_not_hold_is_not_enrolled(world: GatewayWorld) -> None:
+    thief, token = world.invited()
+    victim, unsigned = world.robot(), {"robot": thief.name, "token": token, "public_key": thief.public_key}
+
+    assert code_of(thief.enrol(token, public_key=victim.public_key)) == (401, "unauthenticated")
+    refused = world.post("/v1/enrolments", json.dumps(unsigned).encode())
+    assert code_of(refused) == (401, "unauthenticated")
+    assert "signed by the key" in refused.json()["message"]
+    assert enrolled_robot(world.store, thief.name) is None
+    assert thief.enrol(token).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["enrolled", "revoked", "replaced", "of an earlier version"])
+def test_key_of_another_robot_is_refused_also_to_who_holds_it(world: GatewayWorld, how: str) -> None:
+    victim, token = world.invited()
+    assert victim.enrol(token).status_code == 200
+    if how == "revoked":
+        assert revoke_robot(world.store, victim.name) == ()
+    elif how == "replaced":
+        again = invite_robot(world.store, victim.name, replace=True)
+        assert Robot(world, victim.name).enrol(again).status_code == 200
+    elif how == "of an earlier version":
+        world.store.remove("models", f"robot-keys/{victim.public_key}.json")
+    thief, token = world.invited()
+    thief.key, own = victim.key, thief.key
+    refused = thief.enrol(token)
+
+    assert code_of(refused) == (409, "conflict")
+    assert victim.name in refused.json()["message"]
+    with pytest.raises(PromotionError, match="expected a key of the robot's own"):
+        register_robot(world.store, thief.name, victim.public_key, hardware="test")
+    assert enrolled_robot(world.store, thief.name) is None
+    thief.key = own
+    assert thief.enrol(token).status_code == 200  # the token was not spent
+
+
+def test_of_two_robots_with_one_key_at_once_one_gets_in(world: GatewayWorld) -> None:
+    rivals = [world.invited() for _ in range(4)]
+    for robot, _ in rivals:
+        robot.key = rivals[0][0].key
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda rival: rival[0].enrol(rival[1]), rivals))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+    names = {robot.name for robot, _ in rivals}
+    assert len(names & {entry.robot for entry in fleet(world.store)}) == 1
+
+
+def test_registry_with_one_key_twice_is_read_and_revoking_one_names_the_other(world: GatewayWorld) -> None:
+    robot = world.robot()
+    entry = enrolled_robot(world.store, robot.name)
+    assert entry
+    twin = entry.model_copy(update={"robot": f"{robot.name}-twin"})
+    world.store.put("models", f"fleet/{twin.robot}.json", twin.canonical_json())
+    try:
+        assert {robot.name, twin.robot} <= {found.robot for found in fleet(world.store)}
+        assert revoke_robot(world.store, robot.name) == (twin.robot,)
+    finally:
+        world.store.remove("models", f"fleet/{twin.robot}.json")
+
+
 def test_no_receipt_key_yet_is_told_and_the_token_stays_good(world: GatewayWorld) -> None:
     robot, token = world.invited()
     key = "receipt-keys/published.json"

@@ -16,11 +16,12 @@ from tests.faults.upload_world import UploadWorld
 from tests.ingest.gateway_world import GatewayWorld
 
 
-def _drover(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def _drover(environment: dict[str, str], *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("DROVER_")}
     return subprocess.run(
         [sys.executable, "-c", "from components.cli import main; main()", "robot", *arguments],
-        env=clean | {"COLUMNS": "200"} | environment, capture_output=True, text=True, timeout=120, check=False,
+        env=clean | {"COLUMNS": "200"} | environment, input=typed,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -34,8 +35,12 @@ def test_a_robot_joins_with_a_token_uploads_without_credentials_and_says_how_it_
         with world.gateway() as url:
             here = {"DROVER_HOME": str(tmp_path / "robot")}
             token = invite_robot(world.store, "robot-7")
-            wrong = _drover(here | {"DROVER_TOKEN": "w" * 32}, "join", "robot-7", "--gateway", url)
-            joined = _drover(here | {"DROVER_TOKEN": token}, "join", "robot-7", "--gateway", url)
+            (tmp_path / "robot").mkdir(mode=0o755)
+            wrong = _drover(here | {"DROVER_JOIN_TOKEN": "w" * 32}, "join", "robot-7", "--gateway", url)
+            short = _drover(here, "join", "robot-7", "--gateway", url, "--token", "-", typed="short\n")
+            joined = _drover(here | {"DROVER_JOIN_TOKEN": token}, "join", "robot-7", "--gateway", url)
+            typed = invite_robot(world.store, "robot-8")
+            piped = _drover(here, "join", "robot-8", "--gateway", url, "--token", "-", typed=f"{typed}\n")
             sent = _drover(here, "upload", str(files), "--robot", "robot-7")
             waiting = _drover(here, "status", "robot-7")
             world.confirm("robot-7", files / "one.h5")
@@ -45,7 +50,12 @@ def test_a_robot_joins_with_a_token_uploads_without_credentials_and_says_how_it_
 
     assert (wrong.returncode, "bad-token" in wrong.stderr) == (1, True)
     assert joined.returncode == 0, joined.stderr
-    assert token not in joined.stdout + joined.stderr
+    assert (short.returncode, "got 5 characters" in short.stderr) == (1, True)
+    assert piped.returncode == 0, piped.stderr
+    assert not [said for said in (joined, piped) if token in said.stdout + said.stderr or typed in said.stdout]
+    made = [tmp_path / "robot", *(tmp_path / "robot").rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o600}
     assert (sent.returncode, "sent" in sent.stdout) == (0, True), sent.stderr
     assert waiting.returncode == 0, waiting.stderr
     assert "sent, not confirmed    1" in waiting.stdout

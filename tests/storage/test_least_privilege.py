@@ -171,8 +171,8 @@ def test_identity_may_do_exactly_what_is_granted(s3: Settings, platform: S3Store
 @pytest.mark.parametrize(
     ("bucket", "prefix", "may_write"),
     [
-        ("models", "fleet/", True), ("models", "invitations/", True), ("models", "receipt-keys/", False),
-        ("reports", "robots/", True),
+        ("models", "fleet/", True), ("models", "invitations/", True), ("models", "robot-keys/", True),
+        ("models", "receipt-keys/", False), ("reports", "robots/", True),
     ],
 )  # fmt: skip
 def test_gateway_reads_what_it_needs_and_writes_what_it_changes(

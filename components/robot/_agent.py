@@ -73,7 +73,7 @@ class UpdateAgent:
         on_state: Callable[[AgentState], None] = lambda _state: None,
         verify_s: float = VERIFY_S,
     ) -> None:
-        self.robot, self.slots = robot, Slots(home)
+        self.robot, self.slots = robot, Slots(home, journal)
         self._journal, self._reports, self._identity = journal, reports, identity
         self._fingerprint, self._clock, self._on_state = fingerprint, clock, on_state
         self._steps = Steps(

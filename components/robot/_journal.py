@@ -1,23 +1,44 @@
-"""What the update agent must not forget: SQLite, synchronous=FULL, one transaction a step."""
+"""What the update agent must not forget: SQLite, synchronous=FULL, one transaction a step.
 
+A journal that is no database any more, or of which a fact cannot be read, is set aside (the newest three are kept) and
+begun anew with what can still be read of it; its floors are also in `floors.json` beside it. What is lost then makes
+nothing drive: see `_driving.py`.
+"""
+
+import contextlib
+import json
+import logging
+import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.contracts import AgentState, Assignment, Frozen, Release, RobotReport, Sha256, SignedReport
+from components.contracts import MAX_NUMBER, AgentState, Assignment, Frozen, Release, RobotReport, Sha256, SignedReport
+from components.contracts.errors import InvalidDocumentError
+from components.storage import read_plain, set_aside, write_durably
 
 from ._fingerprint import Fingerprint
-from ._slots import Slot
+from ._slots import SLOTS, Slot, SlotRecord
 
+log = logging.getLogger(__name__)
+
+JOURNAL_FILE = "journal.db"
+FLOORS_FILE = "floors.json"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS floors (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS quarantine (package TEXT, fingerprint TEXT, reason TEXT, PRIMARY KEY (package, fingerprint));
 CREATE TABLE IF NOT EXISTS outbox (count INTEGER PRIMARY KEY, report TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS slots (slot TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
 """
+_MAX_FLOORS_BYTES = 2**18
+_MAX_ROWS = 10_000
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_ERROR}
+"""SQLite's primary codes for a file that is not, or not wholly, our database. Busy or full is none of them."""
 
 _NUMBERS_LEFT_OUT = 1000
 """When a report's number is taken: about as many as one journal may have used before it was lost."""
@@ -61,14 +82,48 @@ class Job(Frozen):
     """Self-tests of a slot that drives which were begun and did not end."""
 
 
+Row = tuple[str, tuple[object, ...]]
+"""A statement and its values."""
+
+
 class Journal:
-    """One robot's memory. Every write is one transaction and on disk when it returns."""
+    """One robot's memory. Every write is one transaction and on disk when it returns.
+
+    Args:
+        path: of the database; `floors.json` lies beside it.
+
+    Raises:
+        InvalidDocumentError, sqlite3.Error: it is damaged (`open_journal` sets it aside), busy, or the disk is full.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._floors_file = path.with_name(FLOORS_FILE)
+        _expect_plain(path)
         self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.executescript(_SCHEMA)
+        self._connection.text_factory = lambda data: data.decode(errors="replace")  # what is no text does not parse
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.executescript(_SCHEMA)
+            self._check()
+            self._even_floors()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _check(self) -> None:
+        """Read everything once, so that what cannot be read is found before it is needed."""
+        (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise InvalidDocumentError(f"the journal: expected a whole database, found {str(found)[:200]}")
+        self.job()
+        self.unsent()
+        for slot in SLOTS:
+            self.slot(slot)
+        facts = self._connection.execute("SELECT value FROM facts WHERE name = 'count' OR name LIKE 'handled:%'")
+        floors = self._connection.execute("SELECT value FROM floors")
+        for (number,) in (*facts, *floors):
+            _number(number)
 
     def close(self) -> None:
         self._connection.close()
@@ -76,6 +131,50 @@ class Journal:
     def job(self) -> Job:
         document = self._fact("job")
         return Job.parse(document, source="the journal's job") if document else Job()
+
+    @property
+    def lost(self) -> str | None:
+        """Why what an earlier journal held is not known, until `found_again`; None: it is."""
+        return self._fact("lost")
+
+    def lose(self, reason: str) -> None:
+        with self._connection:
+            self._set("lost", reason)
+
+    def adopts(self) -> bool:
+        """Slots may hold what this journal has no record of: it is new, or an earlier version's."""
+        return self.lost is not None or self._fact("records") is None
+
+    def found_again(self) -> None:
+        """What the slots hold was judged without the earlier journal."""
+        if not self.adopts():
+            return
+        with self._connection as db:
+            db.execute("BEGIN IMMEDIATE")
+            self._set("records", "kept")
+            db.execute("DELETE FROM facts WHERE name = 'lost'")
+
+    def slot(self, slot: Slot) -> SlotRecord | None:
+        """What the slot has to hold, from the signed release; None: nothing may drive from it."""
+        row = self._connection.execute("SELECT record FROM slots WHERE slot = ?", (slot,)).fetchone()
+        return None if row is None else SlotRecord.parse(row[0], source=f"the journal's slot {slot}")
+
+    def set_slot(self, slot: Slot, record: SlotRecord | None) -> None:
+        with self._connection as db:
+            if record is None:
+                db.execute("DELETE FROM slots WHERE slot = ?", (slot,))
+            else:
+                document = record.canonical_json().decode()
+                db.execute("INSERT OR REPLACE INTO slots VALUES (?, ?)", (slot, document))
+
+    def take_over(self, rows: Iterable[Row]) -> None:
+        """Keep what could be read of an earlier journal."""
+        with self._connection as db:
+            db.execute("BEGIN IMMEDIATE")
+            for statement, values in rows:
+                with contextlib.suppress(sqlite3.IntegrityError):
+                    db.execute(statement, values)
+        self._even_floors()
 
     def save(
         self,
@@ -155,6 +254,28 @@ class Journal:
                     " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
                     (name, value),
                 )
+        self._even_floors()
+
+    def knows_floors(self) -> bool:
+        """Some metadata was accepted here once, and what it said of floors is known."""
+        return self._connection.execute("SELECT 1 FROM floors LIMIT 1").fetchone() is not None
+
+    def _even_floors(self) -> None:
+        """Let the journal and `floors.json` say the same: of each floor the higher one."""
+        copy = _read_floors(self._floors_file)
+        with self._connection as db:
+            db.execute("BEGIN IMMEDIATE")
+            for name, value in (copy or {}).items():
+                db.execute(
+                    "INSERT INTO floors VALUES (?, ?)"
+                    " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+                    (name, value),
+                )
+            floors = dict(db.execute("SELECT name, value FROM floors ORDER BY name").fetchall())
+        if floors != (copy or {}):
+            if self._floors_file.is_dir() and not self._floors_file.is_symlink():
+                set_aside(self._floors_file)
+            write_durably(self._floors_file, json.dumps(floors, sort_keys=True).encode())
 
     def alarms(self) -> frozenset[str]:
         """The alarms that were reported and are not over, so that each is reported once."""
@@ -173,3 +294,105 @@ class Journal:
 
     def _set(self, name: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+
+def open_journal(home: Path) -> Journal:
+    """Open a robot's journal; one that is damaged is set aside, and `Journal.lost` says why.
+
+    Raises:
+        sqlite3.Error, OSError: it cannot be opened now, e.g. the disk is full or another process holds it.
+    """
+    path = home / JOURNAL_FILE
+    known = os.path.lexists(path)
+    try:
+        journal = Journal(path)
+    except (InvalidDocumentError, sqlite3.DatabaseError, ValueError, OSError) as found:
+        if not known or not is_damage(found):
+            raise
+        error, reason = found, f"the journal is damaged ({str(found)[:200]})"
+    else:
+        if not known and os.path.lexists(home / "current"):
+            journal.lose("the journal is gone")
+        return journal
+    rest = _readable(path) if not isinstance(error, _NotPlainError) else []
+    for name in (f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm"):
+        if os.path.lexists(home / name):
+            set_aside(home / name)
+    kept = set_aside(path)
+    log.error("%s; it is kept as %s", reason, kept)
+    journal = Journal(path)
+    journal.lose(f"{reason}; it is kept as {kept.name}")
+    journal.take_over(rest)
+    return journal
+
+
+def is_damage(error: Exception) -> bool:
+    """The journal has to be set aside; any other error is worth another try."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED
+    return isinstance(error, InvalidDocumentError | ValueError | _NotPlainError)
+
+
+class _NotPlainError(OSError):
+    pass
+
+
+def _expect_plain(path: Path) -> None:
+    """SQLite itself follows links, and waits for pipes."""
+    for name in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        if os.path.lexists(name) and not stat.S_ISREG(name.lstat().st_mode):
+            raise _NotPlainError(f"{name}: expected a plain file, found a link, folder, pipe or device")
+
+
+def _number(value: object) -> int:
+    number = int(str(value))
+    if not 0 <= number <= MAX_NUMBER:
+        raise ValueError(f"expected a number of 0 to {MAX_NUMBER}, found {str(value)[:40]}")
+    return number
+
+
+def _read_floors(path: Path) -> dict[str, int] | None:
+    """None: there is no such file, or it cannot be read."""
+    try:
+        found = json.loads(read_plain(path, _MAX_FLOORS_BYTES))
+        return {str(name): _number(value) for name, value in found.items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+
+
+def _readable(path: Path) -> list[Row]:
+    """What can still be read of a damaged journal, each row for itself."""
+    rows: list[Row] = []
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as old:
+        old.text_factory = lambda data: data.decode(errors="replace")
+        for table, is_sound in _SOUND.items():
+            with contextlib.suppress(sqlite3.Error):
+                for row in old.execute(f"SELECT * FROM {table} LIMIT {_MAX_ROWS}"):  # noqa: S608  # names of ours
+                    if _parses(is_sound, row):
+                        places = ", ".join("?" * len(row))
+                        rows.append((f"INSERT OR REPLACE INTO {table} VALUES ({places})", row))
+    return rows
+
+
+def _parses(is_sound: Callable[..., object], row: tuple[object, ...]) -> bool:
+    try:
+        return is_sound(*row) is not False
+    except (InvalidDocumentError, ValueError, TypeError):
+        return False
+
+
+def _sound_fact(name: str, value: str) -> bool:
+    if name == "job":
+        Job.parse(value, source="the damaged journal")
+    elif name == "count" or name.startswith("handled:"):
+        _number(value)
+    return name != "lost"
+
+
+_SOUND: dict[str, Callable[..., object]] = {
+    "facts": _sound_fact,
+    "floors": lambda _name, value: _number(value),
+    "quarantine": lambda _package, _fingerprint, _reason: True,
+    "slots": lambda _slot, record: SlotRecord.parse(record, source="the damaged journal"),
+    "outbox": lambda count, report: (_number(count), SignedReport.parse(report, source="the damaged journal")),
+}

@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from components.contracts import AgentState, Settings
 from components.contracts.errors import ConfigurationError
-from components.storage import ObjectStore, connect
+from components.storage import ObjectStore, connect, read_plain
 
 from ._agent import UpdateAgent
 from ._bench import Bench, ChildTrials, OnnxBench, TrialDriver
@@ -18,10 +19,11 @@ from ._clock import utc_now
 from ._driving import VERIFY_S
 from ._fingerprint import Fingerprint, read_fingerprint
 from ._identity import RobotIdentity
-from ._journal import Journal
+from ._journal import open_journal
 from ._loop import keep_running, wait_after
 from ._reporting import PinnedReports, ReportSink
 from ._tuf import ReleaseClient
+from ._tuf_folder import MAX_METADATA_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -57,18 +59,19 @@ def open_agent(
     root = home / ROOT_FILE
     if not root.is_file():
         raise ConfigurationError(f"{robot}: expected a root of trust at {root}; enrol the robot first")
-    with (home / "agent.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigurationError(f"{robot}: another agent runs on {home}; stop it first") from None
-        journal = Journal(home / "journal.db")
+    with _locked(robot, home):
+        journal = open_journal(home)
         try:
             yield UpdateAgent(
                 robot=robot,
                 home=home,
                 offers=ReleaseClient(
-                    store, home, robot=robot, bootstrap=root.read_bytes(), floors=journal, clock=clock
+                    store,
+                    home,
+                    robot=robot,
+                    bootstrap=read_plain(root, MAX_METADATA_BYTES),
+                    floors=journal,
+                    clock=clock,
                 ),
                 bench=bench or OnnxBench(),
                 trials=trials,
@@ -84,6 +87,20 @@ def open_agent(
             )
         finally:
             journal.close()
+
+
+@contextmanager
+def _locked(robot: str, home: Path) -> Iterator[None]:
+    """Hold the folder itself: no file in it can be removed, or put in the lock's place, to let a second agent in."""
+    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"{robot}: another agent runs on {home}; stop it first") from None
+        yield
+    finally:
+        os.close(folder)
 
 
 def run_agent(

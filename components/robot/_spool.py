@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from components.contracts import EpisodeName, Frozen, RobotId
 from components.contracts.errors import ConfigurationError, EpisodeError, SpoolFullError
 from components.episodes import JOURNAL_SUFFIX, EpisodeAttributes, EpisodeWriter, recover
+from components.storage import fsync_folder, open_plain
 
-from ._slots import fsync_folder, make_private
+from ._slots import make_private
 from ._upload_journal import FILE as JOURNAL_FILE
 from ._upload_journal import Alarm, UploadJournal
 
@@ -227,7 +228,7 @@ class Spool:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.folder / ".lock").open("w") as file:
+        with open_plain(self.folder / ".lock", os.O_RDWR | os.O_CREAT) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -1,4 +1,4 @@
-"""Buckets and objects, over S3 or a folder.
+"""Buckets and objects, over S3 or a folder; and local files, written durably and read without hanging.
 
 What is not covered: what the objects mean (keys and layout belong to the rooms that write them), versions, object lock,
 a key that is also the folder of another (`a` beside `a/b`), and listings too long for memory (0.5 kB an object).
@@ -7,6 +7,16 @@ a key that is also the folder of another (`a` beside `a/b`), and listings too lo
 from ._bytes import content_type
 from ._connect import connect, pace_of, page_url, prepare, sign_in_url
 from ._content import expect_answers, fetch, fetch_file, get_document, put_document, put_once, sha256_of_file
+from ._files import (
+    copy_durably,
+    fsync_folder,
+    open_plain,
+    read_plain,
+    remove_any,
+    set_aside,
+    sha256_of_plain,
+    write_durably,
+)
 from ._folder import FolderStore
 from ._memory import memory_key, recall, remember
 from ._overlay import OverlayStore
@@ -26,12 +36,15 @@ __all__ = [
     "Wire",
     "connect",
     "content_type",
+    "copy_durably",
     "expect_answers",
     "fetch",
     "fetch_file",
+    "fsync_folder",
     "get_document",
     "keep_page",
     "memory_key",
+    "open_plain",
     "pace_of",
     "page_url",
     "prepare",
@@ -39,8 +52,13 @@ __all__ = [
     "put_once",
     "read_bounded",
     "read_page",
+    "read_plain",
     "recall",
     "remember",
+    "remove_any",
+    "set_aside",
     "sha256_of_file",
+    "sha256_of_plain",
     "sign_in_url",
+    "write_durably",
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from components.contracts import EnrolledRobot
 from components.ingest import register_robot
 from components.robot import RobotIdentity
-from components.storage import ObjectStore
+from components.storage import ObjectStore, write_durably
 
 from ._repository import ReleaseRepository
 
@@ -38,7 +38,5 @@ def enrol_robot(
     entry = register_robot(store, robot, identity.public_key, hardware=hardware, replace=replace)
     root = home / "root.json"
     if not root.exists() or replace:
-        part = home / "root.json.part"
-        part.write_bytes(repository.root())
-        part.replace(root)
+        write_durably(root, repository.root())
     return entry

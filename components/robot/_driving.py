@@ -4,8 +4,8 @@ What has to be in a slot is in the journal, as the release's metadata signed it.
 slot that drives is looked at in every tick, read and hashed at the start and every `verify_s`, held against the
 security floor, and tested again when the device's fingerprint is another one. Where the journal itself was lost, a slot
 drives only if the signed metadata of the last contact names its release and files, the floors are known, and its record
-says that it was trusted before. Where it fails: nothing drives (the built-in safe stop), an alarm, and as soon as it is safe the release that was trusted before;
-the assigned one is fetched again.
+says that it was trusted before. Where it fails: nothing drives (the built-in safe stop), an alarm, and as soon as it is
+safe the release that was trusted before; the assigned one is fetched again.
 
 What is not covered: what a runtime has loaded already. It read its files once, verified; a change on the disk
 does not reach it, and `activated` tells it to stop. What the kernel keeps in memory of a file hides a fault of the disk

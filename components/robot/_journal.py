@@ -176,6 +176,9 @@ class Journal:
                     db.execute(statement, values)
         self._even_floors()
 
+    def has_job(self) -> bool:
+        return self._fact("job") is not None
+
     def save(
         self,
         job: Job,
@@ -311,8 +314,8 @@ def open_journal(home: Path) -> Journal:
             raise
         error, reason = found, f"the journal is damaged ({str(found)[:200]})"
     else:
-        if not known and os.path.lexists(home / "current"):
-            journal.lose("the journal is gone")
+        if os.path.lexists(home / "current") and not journal.has_job():
+            journal.lose("what the journal held is gone" if known else "the journal is gone")
         return journal
     rest = _readable(path) if not isinstance(error, _NotPlainError) else []
     for name in (f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm"):
@@ -367,10 +370,10 @@ def _readable(path: Path) -> list[Row]:
         old.text_factory = lambda data: data.decode(errors="replace")
         for table, is_sound in _SOUND.items():
             with contextlib.suppress(sqlite3.Error):
-                for row in old.execute(f"SELECT * FROM {table} LIMIT {_MAX_ROWS}"):  # noqa: S608  # names of ours
+                for row in old.execute(f"SELECT * FROM {table} LIMIT {_MAX_ROWS}"):  # noqa: S608  # our own tables
                     if _parses(is_sound, row):
                         places = ", ".join("?" * len(row))
-                        rows.append((f"INSERT OR REPLACE INTO {table} VALUES ({places})", row))
+                        rows.append((f"INSERT OR REPLACE INTO {table} VALUES ({places})", row))  # noqa: S608
     return rows
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from ._clock import utc_now
 from ._driving import VERIFY_S
 from ._fingerprint import Fingerprint, read_fingerprint
 from ._identity import RobotIdentity
-from ._journal import open_journal
+from ._journal import is_damage, open_journal
 from ._loop import keep_running, wait_after
 from ._reporting import PinnedReports, ReportSink
 from ._tuf import ReleaseClient
@@ -151,6 +152,9 @@ def run_agent(
                 poll_s=poll_s,
                 failed=lambda error: agent.alarm("tick", f"{agent.state}: {type(error).__name__}: {error}"),
                 worked=lambda: agent.over("tick"),
+                ends=lambda error: (
+                    isinstance(error, sqlite3.Error) and is_damage(error)
+                ),  # it is opened again, and the journal set aside
             )
             state = agent.state
 

@@ -188,8 +188,7 @@ class Slots:
         try:
             for name, sha256 in files.items():
                 copy_durably(folder / name, staging / name)
-                if sha256_of_plain(staging / name) != sha256:
-                    raise OSError(f"{staging / name}: expected the bytes that were signed, found others")
+                _expect(staging / name, sha256)
         except OSError:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -211,6 +210,11 @@ class Slots:
             fresh.symlink_to(Path("slots") / slot)
             fresh.replace(self.link)
         fsync_folder(self.link.parent)
+
+
+def _expect(path: Path, sha256: Sha256) -> None:
+    if sha256_of_plain(path) != sha256:
+        raise OSError(f"{path}: expected the bytes that were signed, found others")
 
 
 def make_private(folder: Path) -> None:

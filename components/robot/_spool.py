@@ -172,7 +172,8 @@ class Spool:
         self.ensure_room(source.stat().st_size)
         part = target.with_name(target.name + _COPY)
         try:
-            with source.open("rb") as original, part.open("wb") as copy:
+            part.unlink(missing_ok=True)  # what is there may be a link; a new file is nobody else's
+            with source.open("rb") as original, open_plain(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as copy:
                 shutil.copyfileobj(original, copy, 2**20)
                 copy.flush()
                 os.fsync(copy.fileno())

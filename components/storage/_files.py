@@ -8,13 +8,14 @@ covered: the folders above a file are followed as they are, links included.
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import shutil
 import stat
 import tempfile
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 _PART = ".part"
 _LEFT_OVER_S = 3600.0
@@ -22,7 +23,7 @@ _LEFT_OVER_S = 3600.0
 
 
 def open_plain(path: Path, flags: int = os.O_RDONLY, *, mode: int = 0o600) -> BinaryIO:
-    """Open a regular file, unbuffered; anything else in its place is an error at once.
+    """Open a regular file; anything else in its place is an error at once.
 
     Args:
         path: of the file; its last part may not be a link.
@@ -34,20 +35,24 @@ def open_plain(path: Path, flags: int = os.O_RDONLY, *, mode: int = 0o600) -> Bi
     """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "expected a plain file, found a folder, pipe, socket or device", str(path))
+        _expect_regular(descriptor, path)
         kind = {os.O_RDONLY: "rb", os.O_WRONLY: "wb", os.O_RDWR: "r+b"}[flags & os.O_ACCMODE]
-        return os.fdopen(descriptor, "ab" if flags & os.O_APPEND else kind, buffering=0)  # type: ignore[return-value]
+        return cast("BinaryIO", os.fdopen(descriptor, "ab" if flags & os.O_APPEND else kind))
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _expect_regular(descriptor: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "expected a plain file, found a folder, pipe, socket or device", str(path))
 
 
 def read_plain(path: Path, limit: int) -> bytes:
     """Read a regular file of at most `limit` bytes.
 
     Raises:
-        OSError: as `open_plain`, or it has more bytes.
+        OSError: as `open_plain`; EFBIG: it has more bytes.
     """
     with open_plain(path) as file:
         data = bytearray()
@@ -61,7 +66,7 @@ def read_plain(path: Path, limit: int) -> bytes:
 def sha256_of_plain(path: Path) -> str:
     """SHA-256 of a regular file, lower-case hex. Raises OSError as `open_plain`."""
     with open_plain(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -117,7 +122,7 @@ def set_aside(path: Path, *, keep: int = 3) -> Path:
     """
     names = [path.with_name(f"{path.name}.damaged-{number}") for number in range(1, keep + 1)]
     remove_any(names[-1])
-    for newer, older in reversed(list(zip(names, names[1:], strict=False))):
+    for newer, older in reversed(list(itertools.pairwise(names))):
         if os.path.lexists(newer):
             newer.rename(older)
     path.rename(names[0])

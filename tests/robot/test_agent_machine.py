@@ -10,9 +10,10 @@ from components.contracts import AgentState, ObjectRef, Release, RobotReport
 from components.contracts.errors import ConfigurationError
 from components.robot import RobotIdentity, Slots, is_signed_by, open_agent
 from components.robot._clock import implausible
+from components.robot._journal import Journal
 from components.robot._machine import MAX_STARTS, TRANSITIONS, next_state, resume
 from components.storage import FolderStore
-from tests.faults.fleet_world import World, light_trials
+from tests.faults.fleet_world import World, light_trials, sha
 
 STATES: tuple[AgentState, ...] = get_args(AgentState)
 
@@ -57,14 +58,15 @@ def test_clock_is_doubted_by_signed_facts_alone() -> None:
 
 
 def slots_with(home: Path, *names: str) -> Slots:
-    slots = Slots(home)
+    slots = Slots(home, Journal(home / "journal.db"))
     for number, name in enumerate(names):
         source = home / f"source-{name}"
-        source.write_text(name)
+        source.mkdir()
+        (source / "policy").write_text(name)
         release = Release(
             name=name, number=number + 1, package="0" * 64, hardware=(), created_at=datetime(2026, 1, 1, tzinfo=UTC)
         )
-        slots.activate(slots.stage(release, {"policy": source}))
+        slots.activate(slots.stage(release, source, {"policy": sha(name.encode())}))
     return slots
 
 

@@ -7,7 +7,6 @@ nothing drive: see `_driving.py`.
 
 import contextlib
 import json
-import logging
 import os
 import sqlite3
 import stat
@@ -24,9 +23,6 @@ from components.storage import read_plain, set_aside, write_durably
 from ._fingerprint import Fingerprint
 from ._slots import SLOTS, Slot, SlotRecord
 
-log = logging.getLogger(__name__)
-
-JOURNAL_FILE = "journal.db"
 FLOORS_FILE = "floors.json"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -36,9 +32,6 @@ CREATE TABLE IF NOT EXISTS outbox (count INTEGER PRIMARY KEY, report TEXT NOT NU
 CREATE TABLE IF NOT EXISTS slots (slot TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
 """
 _MAX_FLOORS_BYTES = 2**18
-_MAX_ROWS = 10_000
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_ERROR}
-"""SQLite's primary codes for a file that is not, or not wholly, our database. Busy or full is none of them."""
 
 _NUMBERS_LEFT_OUT = 1000
 """When a report's number is taken: about as many as one journal may have used before it was lost."""
@@ -98,7 +91,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._floors_file = path.with_name(FLOORS_FILE)
-        _expect_plain(path)
+        expect_plain(path)
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.text_factory = lambda data: data.decode(errors="replace")  # what is no text does not parse
         try:
@@ -123,7 +116,7 @@ class Journal:
         facts = self._connection.execute("SELECT value FROM facts WHERE name = 'count' OR name LIKE 'handled:%'")
         floors = self._connection.execute("SELECT value FROM floors")
         for (number,) in (*facts, *floors):
-            _number(number)
+            number_of(number)
 
     def close(self) -> None:
         self._connection.close()
@@ -266,19 +259,16 @@ class Journal:
     def _even_floors(self) -> None:
         """Let the journal and `floors.json` say the same: of each floor the higher one."""
         copy = _read_floors(self._floors_file)
-        with self._connection as db:
-            db.execute("BEGIN IMMEDIATE")
-            for name, value in (copy or {}).items():
-                db.execute(
-                    "INSERT INTO floors VALUES (?, ?)"
-                    " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
-                    (name, value),
-                )
-            floors = dict(db.execute("SELECT name, value FROM floors ORDER BY name").fetchall())
-        if floors != (copy or {}):
+        known = dict(self._connection.execute("SELECT name, value FROM floors").fetchall())
+        both = known | {name: max(value, known.get(name, 0)) for name, value in (copy or {}).items()}
+        if both != known:
+            with self._connection as db:
+                db.execute("BEGIN IMMEDIATE")
+                db.executemany("INSERT OR REPLACE INTO floors VALUES (?, ?)", both.items())
+        if both != (copy or {}):
             if self._floors_file.is_dir() and not self._floors_file.is_symlink():
                 set_aside(self._floors_file)
-            write_durably(self._floors_file, json.dumps(floors, sort_keys=True).encode())
+            write_durably(self._floors_file, json.dumps(both, sort_keys=True).encode())
 
     def alarms(self) -> frozenset[str]:
         """The alarms that were reported and are not over, so that each is reported once."""
@@ -299,55 +289,18 @@ class Journal:
         self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
 
-def open_journal(home: Path) -> Journal:
-    """Open a robot's journal; one that is damaged is set aside, and `Journal.lost` says why.
-
-    Raises:
-        sqlite3.Error, OSError: it cannot be opened now, e.g. the disk is full or another process holds it.
-    """
-    path = home / JOURNAL_FILE
-    known = os.path.lexists(path)
-    try:
-        journal = Journal(path)
-    except (InvalidDocumentError, sqlite3.DatabaseError, ValueError, OSError) as found:
-        if not known or not is_damage(found):
-            raise
-        error, reason = found, f"the journal is damaged ({str(found)[:200]})"
-    else:
-        if os.path.lexists(home / "current") and not journal.has_job():
-            journal.lose("what the journal held is gone" if known else "the journal is gone")
-        return journal
-    rest = _readable(path) if not isinstance(error, _NotPlainError) else []
-    for name in (f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm"):
-        if os.path.lexists(home / name):
-            set_aside(home / name)
-    kept = set_aside(path)
-    log.error("%s; it is kept as %s", reason, kept)
-    journal = Journal(path)
-    journal.lose(f"{reason}; it is kept as {kept.name}")
-    journal.take_over(rest)
-    return journal
-
-
-def is_damage(error: Exception) -> bool:
-    """The journal has to be set aside; any other error is worth another try."""
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED
-    return isinstance(error, InvalidDocumentError | ValueError | _NotPlainError)
-
-
-class _NotPlainError(OSError):
+class NotPlainError(OSError):
     pass
 
 
-def _expect_plain(path: Path) -> None:
+def expect_plain(path: Path) -> None:
     """SQLite itself follows links, and waits for pipes."""
     for name in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         if os.path.lexists(name) and not stat.S_ISREG(name.lstat().st_mode):
-            raise _NotPlainError(f"{name}: expected a plain file, found a link, folder, pipe or device")
+            raise NotPlainError(f"{name}: expected a plain file, found a link, folder, pipe or device")
 
 
-def _number(value: object) -> int:
+def number_of(value: object) -> int:
     number = int(str(value))
     if not 0 <= number <= MAX_NUMBER:
         raise ValueError(f"expected a number of 0 to {MAX_NUMBER}, found {str(value)[:40]}")
@@ -358,44 +311,6 @@ def _read_floors(path: Path) -> dict[str, int] | None:
     """None: there is no such file, or it cannot be read."""
     try:
         found = json.loads(read_plain(path, _MAX_FLOORS_BYTES))
-        return {str(name): _number(value) for name, value in found.items()}
+        return {str(name): number_of(value) for name, value in found.items()}
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
-
-
-def _readable(path: Path) -> list[Row]:
-    """What can still be read of a damaged journal, each row for itself."""
-    rows: list[Row] = []
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as old:
-        old.text_factory = lambda data: data.decode(errors="replace")
-        for table, is_sound in _SOUND.items():
-            with contextlib.suppress(sqlite3.Error):
-                for row in old.execute(f"SELECT * FROM {table} LIMIT {_MAX_ROWS}"):  # noqa: S608  # our own tables
-                    if _parses(is_sound, row):
-                        places = ", ".join("?" * len(row))
-                        rows.append((f"INSERT OR REPLACE INTO {table} VALUES ({places})", row))  # noqa: S608
-    return rows
-
-
-def _parses(is_sound: Callable[..., object], row: tuple[object, ...]) -> bool:
-    try:
-        return is_sound(*row) is not False
-    except (InvalidDocumentError, ValueError, TypeError):
-        return False
-
-
-def _sound_fact(name: str, value: str) -> bool:
-    if name == "job":
-        Job.parse(value, source="the damaged journal")
-    elif name == "count" or name.startswith("handled:"):
-        _number(value)
-    return name != "lost"
-
-
-_SOUND: dict[str, Callable[..., object]] = {
-    "facts": _sound_fact,
-    "floors": lambda _name, value: _number(value),
-    "quarantine": lambda _package, _fingerprint, _reason: True,
-    "slots": lambda _slot, record: SlotRecord.parse(record, source="the damaged journal"),
-    "outbox": lambda count, report: (_number(count), SignedReport.parse(report, source="the damaged journal")),
-}

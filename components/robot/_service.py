@@ -20,7 +20,7 @@ from ._clock import utc_now
 from ._driving import VERIFY_S
 from ._fingerprint import Fingerprint, read_fingerprint
 from ._identity import RobotIdentity
-from ._journal import is_damage, open_journal
+from ._journal_repair import is_damage, open_journal
 from ._loop import keep_running, wait_after
 from ._reporting import PinnedReports, ReportSink
 from ._tuf import ReleaseClient

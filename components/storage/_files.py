@@ -66,7 +66,7 @@ def read_plain(path: Path, limit: int) -> bytes:
 def sha256_of_plain(path: Path) -> str:
     """SHA-256 of a regular file, lower-case hex. Raises OSError as `open_plain`."""
     with open_plain(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from components.contracts.errors import PackageError
+from components.robot import driving_package, verify_package
 from components.storage import copy_durably, open_plain, read_plain, write_durably
 from tests.faults.fleet_world import DeadStore, World
 
@@ -71,6 +73,10 @@ def evil(tmp_path: Path) -> Path:
 
 def test_row_47_unsigned_package_with_its_own_record_never_drives(world: World, evil: Path) -> None:
     replace_slot(driving(world), evil)
+    found = driving_package(home(world))
+    assert found is not None
+    with pytest.raises(PackageError, match="expected SHA-256"):
+        verify_package(found[0], sha256=found[1])
     assert world.tick(store=DeadStore()) == "r0"  # trusted here before, and still allowed
     assert b"EVIL" not in (home(world) / "current" / "step.onnx").read_bytes()
     assert world.tick() == "r1"

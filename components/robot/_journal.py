@@ -195,9 +195,19 @@ class Journal:
                 self._set(f"handled:{job.scope}", str(job.assignment.seq))
             if quarantine:
                 db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", (*quarantine, job.reason))
-            for report in reports:
-                self._set("count", str(report.report.count))
-                db.execute("INSERT INTO outbox VALUES (?, ?)", (report.report.count, report.canonical_json().decode()))
+            self._queue(reports)
+
+    def queue(self, report: SignedReport) -> None:
+        """Keep a report that changes nothing else, until it is sent."""
+        with self._connection as db:
+            db.execute("BEGIN IMMEDIATE")
+            self._queue([report])
+
+    def _queue(self, reports: Iterable[SignedReport]) -> None:
+        for report in reports:
+            self._set("count", str(report.report.count))
+            row = (report.report.count, report.canonical_json().decode())
+            self._connection.execute("INSERT INTO outbox VALUES (?, ?)", row)
 
     def next_count(self) -> int:
         return int(self._fact("count") or 0) + 1

@@ -202,6 +202,9 @@ class Steps:
                 return "hindered"
             for name, entry in self.job.files.items():
                 self.guard()  # a weak network takes hours, and what drives must not go unseen for so long
+                for place in (parts / entry.sha256, folder / name):
+                    if place.is_dir():
+                        remove_any(place)
                 if known := self._slots.find(entry.sha256):
                     copy_durably(known, parts / entry.sha256)
                 self._offers.fetch(release, name, entry, parts).replace(folder / name)

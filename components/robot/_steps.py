@@ -201,13 +201,7 @@ class Steps:
                 self._alarm("work:disk", f"expected {need} bytes of free disk for {release.name}")
                 return "hindered"
             for name, entry in self.job.files.items():
-                self.guard()  # a weak network takes hours, and what drives must not go unseen for so long
-                for place in (parts / entry.sha256, folder / name):
-                    if place.is_dir():
-                        remove_any(place)
-                if known := self._slots.find(entry.sha256):
-                    copy_durably(known, parts / entry.sha256)
-                self._offers.fetch(release, name, entry, parts).replace(folder / name)
+                self._fetch(release, name, entry, parts, folder / name)
             for stranger in {path.name for path in folder.iterdir()} - set(self.job.files):
                 remove_any(folder / stranger)
         except StorageError as error:
@@ -220,6 +214,15 @@ class Steps:
             self._alarm("work:disk", str(error))
             return "hindered"
         return "done"
+
+    def _fetch(self, release: Release, name: str, entry: FileEntry, parts: Path, target: Path) -> None:
+        self.guard()  # a weak network takes hours, and what drives must not go unseen for so long
+        for place in (parts / entry.sha256, target):
+            if place.is_dir():
+                remove_any(place)
+        if known := self._slots.find(entry.sha256):
+            copy_durably(known, parts / entry.sha256)
+        self._offers.fetch(release, name, entry, parts).replace(target)
 
     def _verify(self) -> Event:
         release = self.release()

@@ -187,9 +187,7 @@ class UpdateAgent:
         raised = self._journal.alarms()
         if key not in raised:
             report = self._report("CHECK", f"alarm: {kind}: {text}")
-            self._journal.queue(
-                self._identity.sign(report)
-            )  # the job in hand may be one that `guard` has just replaced
+            self._journal.queue(self._identity.sign(report))  # not the job: `guard` may just have replaced it
             self._journal.set_alarms(raised | {key})
 
     def over(self, scope: str) -> None:

@@ -152,9 +152,8 @@ def run_agent(
                 poll_s=poll_s,
                 failed=lambda error: agent.alarm("tick", f"{agent.state}: {type(error).__name__}: {error}"),
                 worked=lambda: agent.over("tick"),
-                ends=lambda error: (
-                    isinstance(error, sqlite3.Error) and is_damage(error)
-                ),  # it is opened again, and the journal set aside
+                # Opened again, a damaged journal is set aside.
+                ends=lambda error: isinstance(error, sqlite3.Error) and is_damage(error),
             )
             state = agent.state
 

@@ -118,6 +118,7 @@ class UpdateAgent:
             Exception: what no state expects. Before activation the next tick begins anew, so that another assignment
                 can end it; from then on the state is kept.
         """
+        self._steps.adopt()
         if self._steps.job.state in {"IDLE", "WAIT_SAFE"}:
             self._steps.guard()
         if self._steps.job.state == "IDLE":

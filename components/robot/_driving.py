@@ -88,8 +88,6 @@ class Driving:
         lost = self._journal.lost
         if lost:
             self._alarm("journal", f"{lost}; what drives is held against the signed metadata")
-        if self._journal.adopts():
-            self._adopt()
         if job.driving is None:  # of an earlier version, or lost: what the link leads to, if it may drive
             job = self._saved(job, driving=self._slots.current() or "none")
         slot = None if job.driving == "none" else job.driving
@@ -140,8 +138,11 @@ class Driving:
         record = self._slots.record(slot)
         return record is not None and record.committed
 
-    def _adopt(self) -> None:
-        """Give the journal the records that it lacks, of releases that the signed metadata names with these files."""
+    def adopt(self) -> None:
+        """Give a new journal, or an earlier version's, the records that it lacks: of releases that the signed metadata
+        names with these files. Before any state's work; once the slots were looked at, nothing is adopted any more."""
+        if not self._journal.adopts():
+            return
         for slot in SLOTS:
             found = self._slots.unrecorded(slot)
             if found is None:

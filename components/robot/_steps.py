@@ -73,6 +73,10 @@ class Steps:
         """Look at what drives, between jobs and while one waits."""
         self.job = self._driving.guard(self.job)
 
+    def adopt(self) -> None:
+        """Make up for a journal that does not know the slots yet."""
+        self._driving.adopt()
+
     def _let_drive(self, slot: Slot | None) -> None:
         self._slots.activate(slot)
         self._activated(self._slots.path(slot) if slot else None)

@@ -7,12 +7,12 @@ import os
 import random
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.contracts import Settings
 from components.contracts.errors import StackError
+from components.storage import open_plain, write_durably
 
 LAYOUT = "1"
 """Of the state folder. Raise it when what is kept there changes so that older state cannot be used."""
@@ -73,20 +73,13 @@ def prepare_home(home: Path, *, min_free: int = MIN_FREE_BYTES) -> None:
 def write_private(path: Path, text: str) -> None:
     """Replace a file whole, mode 600 from its first byte."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 600
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_durably(path, text.encode())
 
 
 @contextlib.contextmanager
 def lock(home: Path) -> Iterator[bool]:
     """Hold the stack's lock; yields False if another process has it. The kernel frees it however its holder ends."""
-    with os.fdopen(os.open(home / "lock", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+    with open_plain(home / "lock", os.O_WRONLY | os.O_CREAT) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

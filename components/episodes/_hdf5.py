@@ -125,6 +125,7 @@ def write_file(
     """Write the whole file beside `path`, force it to disk, then give it its name. Frames come as zlib streams of
     (H, W, 3) BGR and are stored as they are."""
     part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)  # a killed writer's, or a link; made anew below, never followed
     try:
         _write(part, attributes, shape=shape, compressed_frames=compressed_frames, actions=actions, events=events)
         with part.open("rb") as written:
@@ -147,7 +148,7 @@ def _write(
     events: list[str],
 ) -> None:
     frames = len(events)
-    with h5py.File(part, "w", libver=("earliest", "v110")) as file:
+    with h5py.File(part, "x", libver=("earliest", "v110")) as file:
         images = file.create_dataset(
             "images", (frames, *shape, 3), np.uint8, chunks=(1, *shape, 3), compression="gzip",
             compression_opts=GZIP_LEVEL,

@@ -7,7 +7,7 @@ from components.contracts import EnrolledRobot, Settings
 from components.contracts.errors import InvalidDocumentError
 from components.ingest import enrolled_robot, register_robot
 from components.robot import RobotIdentity
-from components.storage import ObjectStore
+from components.storage import ObjectStore, write_durably
 
 from ._advance import open_repository, rollouts
 from ._reports import last_word
@@ -43,9 +43,7 @@ def enrol_robot(
     entry = register_robot(store, robot, identity.public_key, hardware=hardware, replace=replace)
     root = home / "root.json"
     if not root.exists() or replace:
-        part = home / "root.json.part"
-        part.write_bytes(repository.root())
-        part.replace(root)
+        write_durably(root, repository.root())
     return entry
 
 

@@ -1,8 +1,6 @@
 """Signing keys in a folder. For a demo all of them; in earnest, each machine holds only the roles that it signs."""
 
 import logging
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner
 
 from components.contracts.errors import ConfigurationError, PromotionError
+from components.storage import write_durably
 
 log = logging.getLogger(__name__)
 
@@ -82,23 +81,9 @@ class KeyRing:
         for number in range(first, first + count):
             key = Ed25519PrivateKey.generate()
             pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            write_whole(self.folder / f"{role}-{number}.pem", pem)
+            write_durably(self.folder / f"{role}-{number}.pem", pem)
             made.append(CryptoSigner(key))
         return made
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of mode 600: whole and on disk, or not there at all."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def make_demo_keys(folder: Path) -> KeyRing:
@@ -109,7 +94,7 @@ def make_demo_keys(folder: Path) -> KeyRing:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ring = KeyRing(folder)
-    (folder / WARNING_FILE).write_text(WARNING)
+    write_durably(folder / WARNING_FILE, WARNING.encode())
     for role, (count, _) in KEYS_AND_THRESHOLDS.items():
         if missing := count - len(ring.all(role)):
             ring.add(role, max(missing, 0))

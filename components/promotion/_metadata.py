@@ -27,9 +27,9 @@ from tuf.api.metadata import (
 )
 
 from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, PromotionError
-from components.storage import ObjectStore, put_once
+from components.storage import ObjectStore, put_once, write_durably
 
-from ._keys import KeyRing, write_whole
+from ._keys import KeyRing
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class MetadataStore:
                 f"the bucket {BUCKET} holds a repository of other keys than {self.keys.folder}; use theirs"
             )
         else:
-            write_whole(pinned, self.store.get(BUCKET, "metadata/1.root.json", limit=_LIMIT))
+            write_durably(pinned, self.store.get(BUCKET, "metadata/1.root.json", limit=_LIMIT))
         roots: list[Root] = [first.signed]
         try:
             roots[0].verify_delegate("root", first.signed_bytes, first.signatures)

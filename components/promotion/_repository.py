@@ -230,6 +230,8 @@ class ReleaseRepository:
     def raise_floor(self, number: int) -> None:
         """Let no robot take a release below `number` again. Signed offline, by the targets keys.
 
+        A robot that still drives an older one stops when it has seen the floor: assign a newer release first.
+
         Raises:
             PromotionError: it would fall.
         """

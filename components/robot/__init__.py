@@ -21,6 +21,7 @@ from ._fingerprint import Fingerprint, read_fingerprint
 from ._gateway import PIN_FILE, Gateway, GatewayPin, enrol, open_gateway, read_pin
 from ._graphs import CPU
 from ._identity import RobotIdentity, is_signed_by, report_key
+from ._journal_repair import driving_package
 from ._jpeg import MAX_JPEG_BYTES, decode_jpeg, outline_jpeg
 from ._package import MANIFEST, VerifiedPackage, read_verified, verify_package
 from ._recorder import Recorder
@@ -75,6 +76,7 @@ __all__ = [
     "Watchdog",
     "agent_home_fault",
     "decode_jpeg",
+    "driving_package",
     "enrol",
     "hardware_name",
     "is_signed_by",

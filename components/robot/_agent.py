@@ -73,7 +73,7 @@ class UpdateAgent:
         on_state: Callable[[AgentState], None] = lambda _state: None,
         verify_s: float = VERIFY_S,
     ) -> None:
-        self.robot, self.slots = robot, Slots(home)
+        self.robot, self.slots = robot, Slots(home, journal)
         self._journal, self._reports, self._identity = journal, reports, identity
         self._fingerprint, self._clock, self._on_state = fingerprint, clock, on_state
         self._steps = Steps(
@@ -118,6 +118,7 @@ class UpdateAgent:
             Exception: what no state expects. Before activation the next tick begins anew, so that another assignment
                 can end it; from then on the state is kept.
         """
+        self._steps.adopt()
         if self._steps.job.state in {"IDLE", "WAIT_SAFE"}:
             self._steps.guard()
         if self._steps.job.state == "IDLE":
@@ -187,7 +188,7 @@ class UpdateAgent:
         raised = self._journal.alarms()
         if key not in raised:
             report = self._report("CHECK", f"alarm: {kind}: {text}")
-            self._journal.save(self._steps.job, reports=[self._identity.sign(report)])
+            self._journal.queue(self._identity.sign(report))  # not the job: `guard` may just have replaced it
             self._journal.set_alarms(raised | {key})
 
     def over(self, scope: str) -> None:

@@ -8,10 +8,9 @@ from ._identity import KEY_FILE
 
 ROOT_FILE = "root.json"
 """In a robot's home: the root of trust that it was shipped with."""
-LOCK_FILE = "agent.lock"
 JOURNAL_FILE = "journal.db"
 _READ, _WRITE = os.R_OK, os.R_OK | os.W_OK
-_NEEDS = {".": _WRITE | os.X_OK, KEY_FILE: _READ, ROOT_FILE: _READ, LOCK_FILE: _WRITE, JOURNAL_FILE: _WRITE}
+_NEEDS = {".": _WRITE | os.X_OK, KEY_FILE: _READ, ROOT_FILE: _READ, JOURNAL_FILE: _WRITE}
 """The access that an agent needs to what lies in its folder."""
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from components.contracts import Budget, Frozen, PackageManifest, SelfTestResult, Sha256
 from components.contracts.errors import InvalidDocumentError, PackageError, PolicyError
+from components.storage import read_plain
 
 from ._child import check_function, run_child
 from ._graphs import CPU
@@ -24,8 +25,10 @@ class TrialResult(Frozen):
 class TrialDriver(Protocol):
     """Drives a package. A simulated robot's is the simulation; a real one's is its supervised test course."""
 
-    def __call__(self, package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
+    def __call__(self, package: Path, *, trials: int, seed: int, sha256: Sha256) -> Iterator[TrialResult]:
         """Drive `trials` trials, the first with `seed`, and yield each result as it is known.
+
+        `sha256` is the manifest's, as signed: `Runtime(package, sha256=sha256)` drives no other package.
 
         Raises:
             PolicyError: the policy cannot be run, or died.
@@ -111,8 +114,8 @@ class ChildTrials:
         check_function(target)
         self._target, self._timeout_s, self._memory_mib = target, timeout_s, memory_mib
 
-    def __call__(self, package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
-        arguments = {"package": str(package), "trials": trials, "seed": seed}
+    def __call__(self, package: Path, *, trials: int, seed: int, sha256: Sha256) -> Iterator[TrialResult]:
+        arguments = {"package": str(package), "trials": trials, "seed": seed, "sha256": sha256}
         try:
             memory_mib = self._memory_mib + read_budget(package).memory_mib
         except PackageError as error:
@@ -129,7 +132,6 @@ def read_budget(package: Path) -> Budget:
     """
     path = package / MANIFEST
     try:
-        with path.open("rb") as file:
-            return PackageManifest.parse(file.read(MAX_MANIFEST_BYTES), source=str(path)).budget
+        return PackageManifest.parse(read_plain(path, MAX_MANIFEST_BYTES), source=str(path)).budget
     except (OSError, InvalidDocumentError) as error:
         raise PackageError(f"{path} cannot be read: {error}") from None

@@ -1,9 +1,11 @@
 """Keeps what drives true: the slot's bytes, the link to it, and the device that it was tested on.
 
-What a journal or a record says was true when it was written. So the slot that drives is looked at in every tick, read
-and hashed at the start and every `verify_s`, and tested again when the device's fingerprint is another one. Where it
-fails: nothing drives (the built-in safe stop), an alarm, and as soon as it is safe the release that was trusted before;
-the assigned one is fetched again.
+What has to be in a slot is in the journal, as the release's metadata signed it. It was true when it was written; so the
+slot that drives is looked at in every tick, read and hashed at the start and every `verify_s`, held against the
+security floor, and tested again when the device's fingerprint is another one. Where the journal itself was lost, a slot
+drives only if the signed metadata of the last contact names its release and files, the floors are known, and its record
+says that it was trusted before. Where it fails: nothing drives (the built-in safe stop), an alarm, and as soon as it is
+safe the release that was trusted before; the assigned one is fetched again.
 
 What is not covered: what a runtime has loaded already. It read its files once, verified; a change on the disk
 does not reach it, and `activated` tells it to stop. What the kernel keeps in memory of a file hides a fault of the disk
@@ -14,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from components.contracts import Release, hardware_id
+from components.contracts import Release, Sha256, hardware_id
 from components.contracts.errors import InvalidDocumentError, PackageError
 
 from ._bench import Bench
@@ -55,6 +57,7 @@ class Driving:
         is_safe: the policy may be changed now.
         activate: makes a slot drive, or None; tells whoever drives.
         alarm, over: raise an alarm of a kind, once; end those of a kind.
+        vouch: why the signed metadata on this robot does not name a release with these files; None: it does.
         verify_s: seconds after which an unchanged slot is hashed again.
         clock: monotonic, s.
     """
@@ -70,9 +73,11 @@ class Driving:
         activate: Callable[[Slot | None], None],
         alarm: Callable[[str, str], None],
         over: Callable[[str], None],
+        vouch: Callable[[Release, Mapping[str, Sha256]], str | None],
         verify_s: float = VERIFY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._vouch = vouch
         self._slots, self._journal, self._bench = slots, journal, bench
         self._device, self._is_safe, self._activate = device, is_safe, activate
         self._alarm, self._over, self._verify_s, self._clock = alarm, over, verify_s, clock
@@ -80,16 +85,73 @@ class Driving:
 
     def guard(self, job: Job) -> Job:
         """Look at what drives; stop it where it is not what was trusted, and go back to what was, as far as it can."""
-        if job.driving is None:  # of an earlier version: what drives is what was trusted last
+        lost = self._journal.lost
+        if lost:
+            self._alarm("journal", f"{lost}; what drives is held against the signed metadata")
+        if job.driving is None:  # of an earlier version, or lost: what the link leads to, if it may drive
             job = self._saved(job, driving=self._slots.current() or "none")
         slot = None if job.driving == "none" else job.driving
         if fault := self._slots.misled(slot) or (self.fault(slot) if slot else None):
             job = self._stopped(job, slot, "slot", fault)
+        elif slot and lost and not self._is_trusted(slot):
+            job = self._stopped(job, slot, "slot", f"slot {slot}: nothing says that it was trusted here before")
+        elif slot and (fault := self._below_floor(slot, job)):
+            job = self._stopped(job, slot, "floor", fault)
         elif slot:
             job = self._guard_device(job, slot)
         if job.healing and job.driving == "none" and self._is_safe():
             job = self._recovered(job)
+        self._journal.found_again()
+        if lost:
+            self._over("journal")
         return job
+
+    def guard_on_trial(self, job: Job) -> Job | None:
+        """Look at the slot of the job in hand, which drives; None: it is what was activated, else the job, stopped.
+
+        What was on trial was not trusted yet: it is not healed but taken up again like a new release.
+        """
+        fault = self._slots.misled(job.slot)
+        if job.slot and not fault:
+            fault = self.unfit(job.slot, job)
+        if not fault:
+            return None
+        trusted = job.slot is not None and self._is_trusted(job.slot)
+        stopped = self._stopped(job, job.slot, "slot", fault)
+        return stopped if trusted else self._saved(stopped, healing=_UNKNOWN)
+
+    def unfit(self, slot: Slot, job: Job) -> str | None:
+        """Why a slot must not drive, now or next: damage, or the floor; None: it may, on the device that it was tested
+        on. Asked wherever a slot is taken to drive."""
+        return self.fault(slot) or self._below_floor(slot, job)
+
+    def _below_floor(self, slot: Slot, job: Job) -> str | None:
+        record = self._slots.record(slot)
+        if record is None or record.release.number >= (floor := self._floor(job)):
+            return None
+        return f"{record.release.name} is number {record.release.number}, the security floor is {floor}"
+
+    def _floor(self, job: Job) -> int:
+        return max(self._journal.floor("release"), job.assignment.floor if job.assignment else 0)
+
+    def _is_trusted(self, slot: Slot) -> bool:
+        record = self._slots.record(slot)
+        return record is not None and record.committed
+
+    def adopt(self) -> None:
+        """Give a new journal, or an earlier version's, the records that it lacks: of releases that the signed metadata
+        names with these files. Before any state's work; once the slots were looked at, nothing is adopted any more."""
+        if not self._journal.adopts():
+            return
+        for slot in SLOTS:
+            found = self._slots.unrecorded(slot)
+            if found is None:
+                continue
+            reason = "no floor is known" if not self._journal.knows_floors() else None
+            if reason := reason or self._vouch(found.release, found.files):
+                log.error("slot %s: nothing vouches for %s: %s", slot, found.release.name, reason)
+            else:
+                self._slots.keep(slot, found.model_copy(update={"fingerprint": None, "damaged": False}))
 
     def fault(self, slot: Slot) -> str | None:
         """Why a slot's files are not those of its release; None: they are."""
@@ -192,10 +254,14 @@ class Driving:
             job = self._saved(job, driving=slot, healing=None if healed else job.healing)
             log.warning("%s drives again", record.release.name)
             if healed:
-                self._over("slot")
-                self._over("device")
+                self.all_well()
             return job
         return job
+
+    def all_well(self) -> None:
+        """What ought to drive does."""
+        for kind in ("slot", "device", "floor"):
+            self._over(kind)
 
     def _holds(self, slot: Slot, package: str | None) -> bool:
         record = self._slots.record(slot)
@@ -205,11 +271,10 @@ class Driving:
         """The damaged release itself, or one that it replaced: never a newer one, which was perhaps withdrawn."""
         if self._journal.quarantined(record.release.package, self._device().digest()):
             return False
-        if record.release.package == job.healing:
-            return True
-        floor = max(self._journal.floor("release"), job.assignment.floor if job.assignment else 0)
+        if record.release.number < self._floor(job):
+            return False
         newest = job.release.number if job.release else 0
-        return record.committed and floor <= record.release.number <= newest
+        return record.release.package == job.healing or (record.committed and record.release.number <= newest)
 
     def _saved(self, job: Job, **facts: object) -> Job:
         job = job.model_copy(update=facts)

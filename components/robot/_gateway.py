@@ -22,13 +22,13 @@ from components.contracts import (
     hardware_id,
 )
 from components.contracts.errors import ConfigurationError, GatewayError, InvalidDocumentError
-from components.storage import Pace, Wire
+from components.storage import Pace, Wire, read_plain, write_durably
 
 from ._clock import utc_now
 from ._identity import RobotIdentity
 from ._signed_requests import SignedRequests
-from ._slots import write_durably
 
+_MAX_PIN_BYTES = 2**16
 PIN_FILE = "gateway.json"
 """In a robot's home, mode 600."""
 PATIENCE_S = 15.0
@@ -160,7 +160,7 @@ def read_pin(home: Path) -> GatewayPin:
     """What a robot keeps of its enrolment. Raises ConfigurationError: there is nothing, or it is damaged."""
     path = home / PIN_FILE
     try:
-        return GatewayPin.parse(path.read_bytes(), source=str(path))
+        return GatewayPin.parse(read_plain(path, _MAX_PIN_BYTES), source=str(path))
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path}: expected what a robot keeps of its enrolment, found none; enrol it (`drover robot join`)"

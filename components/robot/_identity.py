@@ -1,5 +1,6 @@
 """A robot's own key: what it says of itself is signed, and nobody else can say it."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from components.contracts import RobotReport, SignedReport
 from components.contracts.errors import ConfigurationError
+from components.storage import read_plain, write_durably
 
-from ._slots import make_private, write_durably
+from ._slots import make_private
 
 KEY_FILE = "robot_key.pem"
+_MAX_KEY_BYTES = 2**16
 
 
 class RobotIdentity:
@@ -35,7 +38,7 @@ class RobotIdentity:
 
     def __init__(self, home: Path, *, make: bool = True) -> None:
         path = home / KEY_FILE
-        if not path.exists():
+        if not os.path.lexists(path):
             if not make:
                 raise ConfigurationError(
                     f"expected the robot's key at {path}, found none; bring it back from where the robot was enrolled, "
@@ -44,9 +47,14 @@ class RobotIdentity:
             make_private(home)
             pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             write_durably(path, pem, mode=0o600)
-        if path.stat().st_mode & 0o077:
-            raise ConfigurationError(f"{path} can be read by others; run: chmod 600 {path}")
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        try:
+            if path.lstat().st_mode & 0o077 and not path.is_symlink():
+                raise ConfigurationError(f"{path} can be read by others; run: chmod 600 {path}")
+            key = load_pem_private_key(read_plain(path, _MAX_KEY_BYTES), password=None)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"{path} cannot be used as a robot's key ({error}); enrol the robot again"
+            ) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise ConfigurationError(f"{path}: expected an Ed25519 key, found a {type(key).__name__}")
         self._key = key

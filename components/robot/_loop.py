@@ -19,6 +19,7 @@ def keep_running(
     failed: Callable[[Exception], None],
     worked: Callable[[], None] = lambda: None,
     max_wait_s: float = MAX_WAIT_S,
+    ends: Callable[[Exception], bool] = lambda _error: False,
 ) -> None:
     """Call `step` until `stop` is set.
 
@@ -29,6 +30,7 @@ def keep_running(
         failed: told each error; what it raises itself is logged.
         worked: told each round that did not fail.
         max_wait_s: the longest wait.
+        ends: says of an error that going on is of no use; it is raised.
     """
     failures = 0
     while True:
@@ -36,6 +38,8 @@ def keep_running(
             step()
             worked()
         except Exception as error:
+            if ends(error):
+                raise
             failures += 1
             log.exception("round failed, %d in a row; it is tried again", failures)
             try:

@@ -3,6 +3,7 @@
 IDLE -> CHECK -> DOWNLOAD -> VERIFY -> STAGE -> BUILD -> SELFTEST -> WAIT_SAFE -> ACTIVATE -> TRIAL -> COMMIT
               -> REJECTED                                                                           -> ROLLBACK
 a bad release before ACTIVATE -> QUARANTINE; ROLLBACK -> QUARANTINE; a hindrance -> IDLE, and tried again
+a slot that was damaged in TRIAL or COMMIT -> IDLE, stopped, and fetched again
 another fingerprint of this device -> BUILD and SELFTEST again, or TRIAL where the release drives already
 """
 
@@ -21,6 +22,7 @@ Event = Literal[
     "bad",  # the release itself failed here
     "wait",  # not safe yet
     "changed",  # the device is not the one on which the release was tested
+    "damaged",  # what was activated is not there any more: nothing is wrong with the release
 ]
 
 _BEFORE_DRIVING: tuple[AgentState, ...] = (
@@ -63,6 +65,8 @@ TRANSITIONS: Mapping[tuple[AgentState, Event], AgentState] = {
     ("ACTIVATE", "hindered"): "IDLE",
     ("TRIAL", "done"): "COMMIT",
     ("TRIAL", "bad"): "ROLLBACK",
+    ("TRIAL", "damaged"): "IDLE",
+    ("COMMIT", "damaged"): "IDLE",
     ("COMMIT", "done"): "IDLE",
     ("ROLLBACK", "done"): "QUARANTINE",
     ("QUARANTINE", "done"): "IDLE",

@@ -1,13 +1,14 @@
 """A package folder is untrusted until every byte of it is what its manifest says."""
 
+import errno
 import hashlib
 import re
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
 from components.contracts import PackageManifest
 from components.contracts.errors import InvalidDocumentError, PackageError
+from components.storage import read_plain
 
 from ._onnx import check_onnx
 
@@ -111,12 +112,9 @@ def _check_listing(folder: Path, manifest: PackageManifest) -> None:
 def _bounded(path: Path, limit: int) -> bytes:
     """A regular file's bytes, at most `limit` + 1 of them."""
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise PackageError(f"{path}: expected a plain file, found a link, folder or device")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        return read_plain(path, limit)
     except OSError as error:
-        raise PackageError(f"{path}: cannot be read ({error.strerror}); expected a whole package folder") from None
-    if len(data) > limit:
-        raise PackageError(f"{path}: expected at most {limit} bytes, found more")
-    return data
+        if error.errno == errno.EFBIG:
+            raise PackageError(f"{path}: {error.strerror}") from None
+        found = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise PackageError(f"{path}: cannot be read ({found}); expected a plain file of a whole package") from None

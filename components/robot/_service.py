@@ -2,6 +2,8 @@
 
 import fcntl
 import logging
+import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,19 +12,20 @@ from pathlib import Path
 
 from components.contracts import AgentState, Settings
 from components.contracts.errors import ConfigurationError
-from components.storage import ObjectStore, connect
+from components.storage import ObjectStore, connect, read_plain
 
 from ._agent import UpdateAgent
-from ._agent_home import JOURNAL_FILE, LOCK_FILE, ROOT_FILE, agent_home_fault
+from ._agent_home import ROOT_FILE, agent_home_fault
 from ._bench import Bench, ChildTrials, OnnxBench, TrialDriver
 from ._clock import utc_now
 from ._driving import VERIFY_S
 from ._fingerprint import Fingerprint, read_fingerprint
 from ._identity import RobotIdentity
-from ._journal import Journal
+from ._journal_repair import is_damage, open_journal
 from ._loop import keep_running, wait_after
 from ._reporting import PinnedReports, ReportSink
 from ._tuf import ReleaseClient
+from ._tuf_folder import MAX_METADATA_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -56,18 +59,20 @@ def open_agent(
     device = (lambda: fingerprint) if isinstance(fingerprint, Fingerprint) else fingerprint or read_fingerprint
     if fault := agent_home_fault(robot, home):
         raise ConfigurationError(fault)
-    with (home / LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigurationError(f"{robot}: another agent runs on {home}; stop it first") from None
-        journal = Journal(home / JOURNAL_FILE)
+    root = home / ROOT_FILE
+    with _locked(robot, home):
+        journal = open_journal(home)
         try:
             yield UpdateAgent(
                 robot=robot,
                 home=home,
                 offers=ReleaseClient(
-                    store, home, robot=robot, bootstrap=(home / ROOT_FILE).read_bytes(), floors=journal, clock=clock
+                    store,
+                    home,
+                    robot=robot,
+                    bootstrap=read_plain(root, MAX_METADATA_BYTES),
+                    floors=journal,
+                    clock=clock,
                 ),
                 bench=bench or OnnxBench(),
                 trials=trials,
@@ -83,6 +88,20 @@ def open_agent(
             )
         finally:
             journal.close()
+
+
+@contextmanager
+def _locked(robot: str, home: Path) -> Iterator[None]:
+    """Hold the folder itself: no file in it can be removed, or put in the lock's place, to let a second agent in."""
+    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"{robot}: another agent runs on {home}; stop it first") from None
+        yield
+    finally:
+        os.close(folder)
 
 
 def run_agent(
@@ -133,6 +152,8 @@ def run_agent(
                 poll_s=poll_s,
                 failed=lambda error: agent.alarm("tick", f"{agent.state}: {type(error).__name__}: {error}"),
                 worked=lambda: agent.over("tick"),
+                # Opened again, a damaged journal is set aside.
+                ends=lambda error: isinstance(error, sqlite3.Error) and is_damage(error),
             )
             state = agent.state
 

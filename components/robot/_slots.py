@@ -4,26 +4,35 @@
     <home>/slots/b/            the other one             <home>/current -> slots/a
 
 Whatever drives opens `<home>/current` once and keeps the folder that it found. No link: the built-in safe stop.
+What vouches for a slot is in the agent's journal, taken from the signed release: nothing in `slots/` says what may be
+there. `a.json` is a copy; where it differs the slot is damaged, and where the journal was lost it is the hint that is
+compared with the signed metadata.
 """
 
 import contextlib
-import itertools
-import os
 import shutil
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from components.contracts import Frozen, Release, Sha256
 from components.contracts.errors import InvalidDocumentError
-from components.storage import sha256_of_file
+from components.storage import (
+    copy_durably,
+    fsync_folder,
+    read_plain,
+    remove_any,
+    set_aside,
+    sha256_of_plain,
+    write_durably,
+)
 
 from ._fingerprint import Fingerprint
 from ._slot_checks import Stamp, misled, misshapen, stamp_of
 
 Slot = Literal["a", "b"]
 SLOTS: tuple[Slot, Slot] = ("a", "b")
+_MAX_RECORD_BYTES = 2**18
 
 
 class SlotRecord(Frozen):
@@ -39,13 +48,28 @@ class SlotRecord(Frozen):
     """Its files are no longer these; those that are may be copied."""
 
 
-class Slots:
-    """The two slots of one robot's home."""
+class SlotRecords(Protocol):
+    """Where the records that count are kept, out of reach of who writes in `slots/`; the journal is one."""
 
-    def __init__(self, home: Path) -> None:
+    def slot(self, slot: Slot) -> SlotRecord | None: ...
+    def set_slot(self, slot: Slot, record: SlotRecord | None) -> None: ...
+
+
+class Slots:
+    """The two slots of one robot's home.
+
+    Args:
+        home: the robot's folder.
+        records: the journal.
+    """
+
+    def __init__(self, home: Path, records: SlotRecords) -> None:
         self.link = home / "current"
         self.folder = home / "slots"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._records = records
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            remove_any(self.folder)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, slot: Slot) -> Path:
         return self.folder / slot
@@ -65,21 +89,33 @@ class Slots:
         return next((slot for slot in SLOTS if self.record(slot) is None), "a")
 
     def record(self, slot: Slot | None) -> SlotRecord | None:
-        """The record of a slot's contents; None: nothing that was finished, or it is damaged."""
-        record = self._known(slot)
+        """What a slot has to hold; None: nothing that was finished, or it is damaged."""
+        record = self._records.slot(slot) if slot else None
         return None if record is None or record.damaged else record
 
     def note(self, slot: Slot, **facts: object) -> None:
         """Change a slot's record; without one there is nothing to change."""
-        if record := self._known(slot):
-            write_durably(self._record_path(slot), record.model_copy(update=facts).canonical_json())
+        if record := self._records.slot(slot):
+            self.keep(slot, record.model_copy(update=facts))
 
-    def _record_path(self, slot: Slot | None) -> Path:
+    def keep(self, slot: Slot, record: SlotRecord) -> None:
+        """Give a slot its record: first the one that counts, then its copy."""
+        self._records.set_slot(slot, record)
+        path = self._record_path(slot)
+        if path.is_dir() and not path.is_symlink():
+            remove_any(path)
+        write_durably(path, record.canonical_json())
+
+    def unrecorded(self, slot: Slot) -> SlotRecord | None:
+        """The copy of a record that the journal does not have: nobody has vouched for it yet."""
+        return None if self._records.slot(slot) else self._copy(slot)
+
+    def _record_path(self, slot: Slot) -> Path:
         return self.folder / f"{slot}.json"
 
-    def _known(self, slot: Slot | None) -> SlotRecord | None:
+    def _copy(self, slot: Slot) -> SlotRecord | None:
         try:
-            return SlotRecord.parse(self._record_path(slot).read_bytes(), source=f"slot {slot}")
+            return SlotRecord.parse(read_plain(self._record_path(slot), _MAX_RECORD_BYTES), source=f"slot {slot}")
         except (OSError, InvalidDocumentError):
             return None
 
@@ -89,15 +125,17 @@ class Slots:
         if record is None or self.misshapen(slot):
             return False
         try:
-            return all(sha256_of_file(self.path(slot) / name) == sha256 for name, sha256 in record.files.items())
+            return all(sha256_of_plain(self.path(slot) / name) == sha256 for name, sha256 in record.files.items())
         except OSError:
             return False
 
     def misshapen(self, slot: Slot) -> str | None:
         """Why a slot cannot hold what its record says, without reading its files; None: it may."""
-        record = self.record(slot)
-        if record is None:
+        record, copy = self.record(slot), self._copy(slot)
+        if record is None or copy is None:
             return f"slot {slot} has no record of what it holds, or a damaged one"
+        if (copy.release, copy.files) != (record.release, record.files):
+            return f"slot {slot}: expected the record of {record.release.name} that was signed, found another's"
         return misshapen(self.path(slot), record.files)
 
     def stamp(self, slot: Slot) -> Stamp | None:
@@ -114,44 +152,56 @@ class Slots:
 
     def find(self, sha256: Sha256) -> Path | None:
         """A file with these bytes in either slot, so that it need not be fetched again."""
-        for slot in SLOTS:
-            record = self._known(slot)
-            for name, known in record.files.items() if record else ():
-                path = self.path(slot) / name
-                with contextlib.suppress(OSError):
-                    if known == sha256 and stat.S_ISREG(path.lstat().st_mode) and sha256_of_file(path) == sha256:
-                        return path
+        for slot, name, known in self._hints():
+            path = self.path(slot) / name
+            with contextlib.suppress(OSError):
+                if known == sha256 and sha256_of_plain(path) == sha256:
+                    return path
         return None
 
-    def stage(self, release: Release, files: Mapping[str, Path]) -> Slot:
+    def _hints(self) -> Iterator[tuple[Slot, str, Sha256]]:
+        """Which files may be where; nothing vouches for it, so the bytes are hashed."""
+        for slot in SLOTS:
+            for record in (self._records.slot(slot), self._copy(slot)):
+                for name, sha256 in record.files.items() if record else ():
+                    if Path(name).name == name:
+                        yield slot, name, sha256
+
+    def stage(self, release: Release, folder: Path, files: Mapping[str, Sha256]) -> Slot:
         """Copy a verified package into the slot that does not drive.
 
+        Args:
+            release: as signed.
+            folder: where the package is.
+            files: name -> SHA-256, as signed; what is copied has to have it.
+
         Raises:
-            OSError: e.g. the disk is full; the slot then holds nothing, and the driving one is untouched.
+            OSError: e.g. the disk is full, or a copy has other bytes; the slot then holds nothing, and the driving one
+                is untouched.
         """
         slot = self.other()
-        record = self._record_path(slot)
         staging = self.folder / f".{slot}.staging"
-        remove_any(record)
-        for folder in (staging, self.path(slot)):
-            remove_any(folder)
-        staging.mkdir()
+        self._records.set_slot(slot, None)
+        for path in (self._record_path(slot), staging, self.path(slot)):
+            remove_any(path)
+        staging.mkdir(mode=0o700)
         try:
-            for name, source in files.items():
-                copy_durably(source, staging / name)
+            for name, sha256 in files.items():
+                copy_durably(folder / name, staging / name)
+                _expect(staging / name, sha256)
         except OSError:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+        fsync_folder(staging)
         staging.rename(self.path(slot))
         fsync_folder(self.folder)
-        hashes = {name: sha256_of_file(self.path(slot) / name) for name in files}
-        write_durably(record, SlotRecord(release=release, files=hashes).canonical_json())
+        self.keep(slot, SlotRecord(release=release, files=dict(files)))
         return slot
 
     def activate(self, slot: Slot | None) -> None:
         """Let `slot` drive; None: nothing. Atomic, on disk when it returns, and harmless to repeat."""
         if self.link.exists() and not self.link.is_symlink():  # nobody's business there; kept for a person to see
-            self.link.rename(_free_name(self.link.with_name("current.strange")))
+            set_aside(self.link)
         if slot is None:
             self.link.unlink(missing_ok=True)
         else:
@@ -162,49 +212,12 @@ class Slots:
         fsync_folder(self.link.parent)
 
 
-def remove_any(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it; nothing there is no error."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _free_name(path: Path) -> Path:
-    return next(
-        free for number in itertools.count() if not os.path.lexists(free := path.with_name(f"{path.name}-{number}"))
-    )
+def _expect(path: Path, sha256: Sha256) -> None:
+    if sha256_of_plain(path) != sha256:
+        raise OSError(f"{path}: expected the bytes that were signed, found others")
 
 
 def make_private(folder: Path) -> None:
     """Make a folder and its missing parents, for their owner alone; what is there stays as it is."""
     for missing in (path for path in (*reversed(folder.parents), folder) if not path.exists()):
         missing.mkdir(mode=0o700, exist_ok=True)
-
-
-def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Whole and on disk, or not there at all."""
-    part = path.with_name(f"{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    fsync_folder(path.parent)
-
-
-def copy_durably(source: Path, target: Path) -> None:
-    """Copy, and have it on disk."""
-    shutil.copyfile(source, target)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def fsync_folder(folder: Path) -> None:
-    """Have the folder's entries on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

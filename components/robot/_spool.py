@@ -14,8 +14,9 @@ from components.contracts import EpisodeName, Frozen, RobotId
 from components.contracts.errors import ConfigurationError, EpisodeError, SpoolFullError
 from components.episodes import JOURNAL_SUFFIX, EpisodeAttributes, EpisodeWriter, recover
 from components.episodes.formats import files_in
+from components.storage import fsync_folder, open_plain
 
-from ._slots import fsync_folder, make_private
+from ._slots import make_private
 from ._upload_journal import FILE as JOURNAL_FILE
 from ._upload_journal import Alarm, UploadJournal
 
@@ -172,7 +173,8 @@ class Spool:
         self.ensure_room(source.stat().st_size)
         part = target.with_name(target.name + _COPY)
         try:
-            with source.open("rb") as original, part.open("wb") as copy:
+            part.unlink(missing_ok=True)  # what is there may be a link; a new file is nobody else's
+            with source.open("rb") as original, open_plain(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as copy:
                 shutil.copyfileobj(original, copy, 2**20)
                 copy.flush()
                 os.fsync(copy.fileno())
@@ -228,7 +230,7 @@ class Spool:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.folder / ".lock").open("w") as file:
+        with open_plain(self.folder / ".lock", os.O_RDWR | os.O_CREAT) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -2,19 +2,20 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from components.contracts import AgentState, Release
+from components.contracts import AgentState, Release, Sha256
 from components.contracts.errors import InvalidDocumentError, PackageError, ReleaseRefusedError, StorageError
+from components.storage import copy_durably, remove_any
 
 from ._bench import Bench, TrialDriver
 from ._driving import VERIFY_S, Driving, why_unfit
 from ._fingerprint import Fingerprint
 from ._journal import FileEntry, Job, Journal
 from ._machine import Event
-from ._slots import Slot, Slots, copy_durably, remove_any
+from ._slots import Slot, Slots
 from ._trial_phase import TrialPhase
 from ._tuf import Offer
 
@@ -30,6 +31,7 @@ class Offers(Protocol):
 
     def check(self) -> Offer | None: ...
     def fetch(self, release: Release, name: str, entry: FileEntry, folder: Path) -> Path: ...
+    def vouch(self, release: Release, files: Mapping[str, Sha256]) -> str | None: ...
 
 
 class Steps:
@@ -64,12 +66,16 @@ class Steps:
         self._trials = TrialPhase(robot, trials, job=lambda: self.job, save=self._save, package=self._slot_path)
         self._driving = Driving(
             slots, journal, bench, device=fingerprint, is_safe=is_safe, activate=self._let_drive, alarm=alarm,
-            over=over, verify_s=verify_s,
+            over=over, vouch=offers.vouch, verify_s=verify_s,
         )  # fmt: skip
 
     def guard(self) -> None:
         """Look at what drives, between jobs and while one waits."""
         self.job = self._driving.guard(self.job)
+
+    def adopt(self) -> None:
+        """Make up for a journal that does not know the slots yet."""
+        self._driving.adopt()
 
     def _let_drive(self, slot: Slot | None) -> None:
         self._slots.activate(slot)
@@ -154,7 +160,7 @@ class Steps:
         record = self._slots.record(current)
         if current is None or record is None or record.release != release:
             return None
-        return current if record.fingerprint == self._device() and self._slots.intact(current) else None
+        return current if record.fingerprint == self._device() and not self._driving.unfit(current, self.job) else None
 
     def _heals(self, release: Release | None) -> bool:
         """It is the one that was trusted here already: its bytes are fetched again, its trials stand."""
@@ -199,10 +205,7 @@ class Steps:
                 self._alarm("work:disk", f"expected {need} bytes of free disk for {release.name}")
                 return "hindered"
             for name, entry in self.job.files.items():
-                self.guard()  # a weak network takes hours, and what drives must not go unseen for so long
-                if known := self._slots.find(entry.sha256):
-                    copy_durably(known, parts / entry.sha256)
-                self._offers.fetch(release, name, entry, parts).replace(folder / name)
+                self._fetch(release, name, entry, parts, folder / name)
             for stranger in {path.name for path in folder.iterdir()} - set(self.job.files):
                 remove_any(folder / stranger)
         except StorageError as error:
@@ -215,6 +218,15 @@ class Steps:
             self._alarm("work:disk", str(error))
             return "hindered"
         return "done"
+
+    def _fetch(self, release: Release, name: str, entry: FileEntry, parts: Path, target: Path) -> None:
+        self.guard()  # a weak network takes hours, and what drives must not go unseen for so long
+        for place in (parts / entry.sha256, target):
+            if place.is_dir():
+                remove_any(place)
+        if known := self._slots.find(entry.sha256):
+            copy_durably(known, parts / entry.sha256)
+        self._offers.fetch(release, name, entry, parts).replace(target)
 
     def _verify(self) -> Event:
         release = self.release()
@@ -229,7 +241,7 @@ class Steps:
         release = self.release()
         folder = self.downloads / release.package
         try:
-            slot = self._slots.stage(release, {name: folder / name for name in self.job.files})
+            slot = self._slots.stage(release, folder, {name: entry.sha256 for name, entry in self.job.files.items()})
         except OSError as error:
             self._alarm("work:disk", str(error))
             return "hindered"
@@ -275,34 +287,46 @@ class Steps:
 
     def _activate(self) -> Event:
         slot = self.job.slot
-        if slot and not self._slots.intact(slot):
-            self._alarm("work:disk", f"slot {slot} changed since it was verified")
+        if slot and (reason := self._driving.unfit(slot, self.job)):
+            self._alarm("work:disk", f"{reason}; it changed since it was verified")
             return "hindered"
         self._let_drive(slot)
         self.note(driving=slot or "none")
         return "done"
 
+    def _damaged(self) -> bool:
+        """Nothing of `slots/` is believed because it was right a moment ago: looked at again before it counts."""
+        stopped = self._driving.guard_on_trial(self.job)
+        self.job = stopped or self.job
+        return stopped is not None
+
     def _trial(self) -> Event:
+        if self._damaged():
+            return "damaged"
         if self._heals(self.job.release):
             return "done"
-        if verdict := self._trials.run():
+        verdict = self._trials.run()
+        if self._damaged():  # then the trials say nothing of the release
+            return "damaged"
+        if verdict:
             self.note(reason=verdict)
             return "bad"
         return "done"
 
     def _commit(self) -> Event:
+        if self._damaged():
+            return "damaged"
         if self.job.slot:
             self._slots.note(self.job.slot, committed=True)
         healed = self._heals(self.job.release)
         self.note(healing=None, reason=self.job.reason or ("fetched again and healed" if healed else "committed"))
-        self._over("slot")
-        self._over("device")
+        self._driving.all_well()
         return "done"
 
     def _roll_back(self) -> Event:
         previous, reason = self.job.previous, None
-        if previous and not self._slots.intact(previous):
-            reason = f"slot {previous} is damaged"
+        if previous and (fault := self._driving.unfit(previous, self.job)):
+            reason = fault
         elif previous and (record := self._slots.record(previous)) and record.fingerprint != self._device():
             self.job, reason = self._driving.retest(self.job, previous)
         if reason:

@@ -59,7 +59,9 @@ class TrialPhase:
 
     def _drive(self, wanted: int) -> str | None:
         done = self._job().trials
-        for result in self._trials(self._package(), trials=wanted - done, seed=done):
+        release = self._job().release
+        assert release is not None, "trials need a release"
+        for result in self._trials(self._package(), trials=wanted - done, seed=done, sha256=release.package):
             self._save(trials=self._job().trials + 1, successes=self._job().successes + result.success)
             if verdict := _judged(self._job(), result, wanted):
                 return verdict

@@ -20,7 +20,7 @@ from tuf.api import exceptions
 from tuf.api.metadata import Metadata, Role, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from components.contracts import MAX_NUMBER, Assignment, Frozen, Release, SecurityFloor
+from components.contracts import MAX_NUMBER, Assignment, Frozen, Release, SecurityFloor, Sha256
 from components.contracts.errors import (
     DroverError,
     InvalidDocumentError,
@@ -28,11 +28,12 @@ from components.contracts.errors import (
     ReleaseRefusedError,
     StorageError,
 )
-from components.storage import ObjectStore, sha256_of_file
+from components.storage import ObjectStore, read_plain, remove_any, sha256_of_plain
 
-from ._clock import implausible
+from ._clock import EARLIEST, implausible
 from ._journal import FileEntry
 from ._package import FILE_NAME, MAX_FILES
+from ._tuf_folder import MAX_METADATA_BYTES, LocalFetcher, tidy, why_not_signed
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class ReleaseClient:
         self._store, self._robot, self._bootstrap = store, robot, bootstrap
         self._floors, self._clock = floors, clock
         self._metadata = home / "tuf"
-        self._metadata.mkdir(parents=True, exist_ok=True)
+        tidy(self._metadata, log.error)
 
     def check(self) -> Offer | None:
         """The assignment of this robot; None: there is none.
@@ -121,7 +122,8 @@ class ReleaseClient:
         if fault := implausible(now, None):
             raise ReleaseRefusedError("clock", fault)
         try:
-            updater = self._updater(now)
+            tidy(self._metadata, log.error)
+            updater = self._updater(now, StoreFetcher(self._store))
             updater.refresh()
             return self._offer(updater, now)
         except exceptions.DownloadLengthMismatchError as error:
@@ -151,6 +153,7 @@ class ReleaseClient:
         path = folder / entry.sha256
         if _is(path, entry):
             return path
+        remove_any(path)
         key = f"targets/releases/{release.name}/{entry.sha256}.{name}"
         for _ in range(2):
             found = self._store.stat(BUCKET, key)
@@ -163,13 +166,23 @@ class ReleaseClient:
             log.warning("%s is not what was signed; fetched again", key)
         raise ReleaseRefusedError("content", f"{key}: other bytes than were signed, SHA-256 {entry.sha256}")
 
-    def _updater(self, now: datetime) -> Updater:
+    def vouch(self, release: Release, files: Mapping[str, Sha256]) -> str | None:
+        """Why the metadata that was verified here last does not name this release with these files; None: it does.
+        Asks nobody."""
+        try:
+            tidy(self._metadata, log.error)
+            updater = self._updater(EARLIEST, LocalFetcher(self._metadata))
+        except (exceptions.RepositoryError, OSError) as error:
+            return f"{self._metadata} cannot be used: {error}"
+        return why_not_signed(updater, release, files)
+
+    def _updater(self, now: datetime, fetcher: FetcherInterface) -> Updater:
         updater = Updater(
             str(self._metadata),
             f"{_BASE}metadata/",
             target_base_url=f"{_BASE}targets/",
-            fetcher=StoreFetcher(self._store),
-            config=UpdaterConfig(targets_max_length=8_000_000, max_delegations=4),
+            fetcher=fetcher,
+            config=UpdaterConfig(targets_max_length=MAX_METADATA_BYTES, max_delegations=4),
             bootstrap=self._bootstrap,
         )
         # One clock for plausibility and expiry; python-tuf offers no door for it, and a silent miss would be unsafe.
@@ -241,7 +254,10 @@ class ReleaseClient:
 
     def _local(self, kind: type[S], role: str) -> S:
         """Metadata that the updater has just verified and persisted."""
-        signed = Metadata.from_bytes((self._metadata / f"{role}.json").read_bytes()).signed
+        path = self._metadata / f"{role}.json"
+        if role == Root.type and path.is_symlink():  # python-tuf's own, to a file of `root_history`
+            path = self._metadata / path.readlink()
+        signed = Metadata.from_bytes(read_plain(path, MAX_METADATA_BYTES)).signed
         if not isinstance(signed, kind):
             raise ReleaseRefusedError("metadata", f"{role}.json holds a {type(signed).__name__}")
         return signed
@@ -259,4 +275,7 @@ def _scopes(root: Root, targets: Targets) -> dict[str, str]:
 
 
 def _is(path: Path, entry: FileEntry) -> bool:
-    return path.is_file() and path.stat().st_size == entry.size and sha256_of_file(path) == entry.sha256
+    try:
+        return path.lstat().st_size == entry.size and sha256_of_plain(path) == entry.sha256
+    except OSError:
+        return False

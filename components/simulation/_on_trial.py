@@ -12,14 +12,15 @@ from components.robot import Runtime, Session, TrialResult
 from ._trials import drive_trials, trial_rooms
 
 
-def drive_package(package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
+def drive_package(package: Path, *, trials: int, seed: int, sha256: str) -> Iterator[TrialResult]:
     """Drive a package's own runtime through `trials` rooms; a `robot.TrialDriver`, named to the agent as
     `components.simulation:drive_package`.
 
     Raises:
         PolicyError: the package cannot be run.
+        PackageError: it is not the one whose manifest has this SHA-256.
     """
-    policy = _Watched(Runtime(package))
+    policy = _Watched(Runtime(package, sha256=sha256))
     for room in trial_rooms(trials, seed=seed):
         outcome = drive_trials(policy, name="on-trial", rooms=[room], frame=policy.runtime.manifest.frame)[0]
         yield TrialResult(success=outcome.success and policy.fault is None, fault=policy.fault)

@@ -2,12 +2,15 @@
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import urllib3
+
+from ._files import open_plain, remove_any
 
 _CHUNK = 2**18
 _TYPES = {
@@ -84,18 +87,25 @@ class Download:
         self.md5 = hashlib.md5(usedforsecurity=False)
         self.is_own = True
         """No byte is an earlier process's."""
-        if resume and path.exists():
-            with path.open("rb") as file:
+        if not resume or not self._goes_on():
+            self.restart()
+
+    def _goes_on(self) -> bool:
+        """Count what is there; False: there is nothing, or no plain file."""
+        try:
+            with open_plain(self._path) as file:
                 for chunk in _chunks(file):
                     self.sha256.update(chunk)
                     self.size += len(chunk)
-            self.is_own = self.size == 0
-        else:
-            self.restart()
+        except OSError:
+            return False
+        self.is_own = self.size == 0
+        return True
 
     def restart(self) -> None:
         """Begin at the beginning."""
-        self._path.write_bytes(b"")
+        remove_any(self._path)  # what is there may be a link; a new file is nobody else's
+        open_plain(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL).close()
         self.sha256, self.size = hashlib.sha256(), 0
         self.md5, self.is_own = hashlib.md5(usedforsecurity=False), True
 
@@ -107,7 +117,7 @@ class Download:
             if response.status == 206:
                 raise urllib3.exceptions.ProtocolError("the object changed while it was read")
         self._etag = etag
-        with self._path.open("ab") as file:
+        with open_plain(self._path, os.O_WRONLY | os.O_APPEND) as file:
             while chunk := response.read1(_CHUNK, decode_content=False):
                 self.sha256.update(chunk)
                 self.md5.update(chunk)

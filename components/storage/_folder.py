@@ -13,6 +13,7 @@ from components.contracts import ObjectRef
 from components.contracts.errors import AlreadyExistsError, ObjectNotFoundError, StorageError
 
 from ._content import sha256_of_file
+from ._files import open_plain, remove_any
 from ._protocol import ObjectInfo, listed, uri_of
 
 
@@ -64,7 +65,11 @@ class FolderStore:
         self, bucket: str, key: str, path: Path, *, limit: int | None = None, resume: bool = False
     ) -> ObjectRef:
         part = path.with_name(path.name + ".part")
-        with self._open(bucket, key, limit) as source, part.open("wb") as target:
+        remove_any(part)  # what is there may be a link; a new file is nobody else's
+        with (
+            self._open(bucket, key, limit) as source,
+            open_plain(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as target,
+        ):
             shutil.copyfileobj(source, target, 2**20)
         ref = ObjectRef(uri=f"s3://{bucket}/{key}", sha256=sha256_of_file(part), size=part.stat().st_size)
         part.replace(path)

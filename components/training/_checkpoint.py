@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,11 +52,12 @@ def write_checkpoint(path: Path, progress: Progress, run: str) -> None:
         "best_epoch": progress.best_epoch,
         "curve": [metrics.model_dump(mode="json") for metrics in progress.curve],
     }
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"drover": json.dumps(described)})
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:  # a name of nobody else's
+        part = Path(folder) / path.name
+        save_file(tensors, part, metadata={"drover": json.dumps(described)})
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
 
 
 def read_checkpoint(path: Path, run: str) -> Progress:

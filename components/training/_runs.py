@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ from components.contracts import (
 from components.contracts.errors import InvalidDocumentError, TrainingError
 from components.datasets import load_split
 from components.policies import save_weights
-from components.storage import ObjectStore
+from components.storage import ObjectStore, write_durably
 
 from ._checkpoint import CHECKPOINT, read_checkpoint
 from ._cluster import cluster
@@ -266,9 +265,7 @@ class _Runs:
             workers=workers,
         )
         path = self._result(name, spec, workers)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.write_bytes(policy.canonical_json())
-        part.replace(path)
+        write_durably(path, policy.canonical_json())
         return policy
 
     def clear(self, run: str) -> None:

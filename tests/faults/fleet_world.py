@@ -81,7 +81,7 @@ class LightBench:
         )  # fmt: skip
 
 
-def light_trials(package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
+def light_trials(package: Path, *, trials: int, seed: int, sha256: str) -> Iterator[TrialResult]:
     """Drives as the package's words say: `fails` names the trials that do not succeed, `fault` what goes wrong."""
     said = words(package)
     for number in range(seed, seed + trials):
@@ -91,9 +91,9 @@ def light_trials(package: Path, *, trials: int, seed: int) -> Iterator[TrialResu
         yield TrialResult(success=fault is None and number not in said.get("fails", []), fault=fault)
 
 
-def real_trials(package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
+def real_trials(package: Path, *, trials: int, seed: int, sha256: str) -> Iterator[TrialResult]:
     """Lets a real package act on a few grey frames."""
-    runtime = Runtime(package)
+    runtime = Runtime(package, sha256=sha256)
     for _ in range(trials):
         runtime.reset(" ".join(runtime.manifest.vocabulary[:8]))
         actions = [runtime.act(np.full((90, 160, 3), 120, dtype=np.uint8)) for _ in range(3)]

@@ -115,7 +115,7 @@ def test_trial_driver_that_is_not_there_is_refused_before_anything_runs() -> Non
         ChildTrials("tests.faults.fleet_world:no_such_function")
 
 
-def die(package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
+def die(package: Path, *, trials: int, seed: int, sha256: str) -> Iterator[TrialResult]:
     """Counts its starts, drives one trial, and is gone as by a segmentation fault."""
     from tests.faults.fleet_world import kill_me
 
@@ -126,7 +126,7 @@ def die(package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
     kill_me()
 
 
-def hang(package: Path, *, trials: int, seed: int) -> Iterator[TrialResult]:
+def hang(package: Path, *, trials: int, seed: int, sha256: str) -> Iterator[TrialResult]:
     import threading
 
     threading.Event().wait()

@@ -1,5 +1,6 @@
 """Row 46: the device changes (JetPack, driver, onnxruntime, power mode) in any state, or under the driving release."""
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from components.contracts import AgentState, SelfTestResult
-from components.robot import Fingerprint, Slots
+from components.robot import Fingerprint
+from components.robot._journal import Journal
+from components.robot._slots import SLOTS
 from tests.faults.fleet_world import SIMULATED, DeadStore, LightBench, World, in_child, kill_me
 
 KILLED = -9
@@ -73,11 +76,11 @@ def killed_in(state: AgentState) -> Callable[[AgentState], None]:
 
 
 def device_of(world: World, name: str) -> Fingerprint | None:
-    slots = Slots(world.home("robot-1"))
-    for slot in ("a", "b"):
-        record = slots.record(slot)  # type: ignore[arg-type]
-        if record and record.release.name == name:
-            return record.fingerprint
+    with contextlib.closing(Journal(world.home("robot-1") / "journal.db")) as journal:
+        for slot in SLOTS:
+            record = journal.slot(slot)
+            if record and record.release.name == name:
+                return record.fingerprint
     raise AssertionError(f"no slot holds {name}")
 
 
@@ -234,6 +237,8 @@ def test_row_46_journal_and_slots_of_an_earlier_version_are_tested_again(world: 
         for name in ("fingerprint", "driving", "healing", "retests"):
             job.pop(name)
         db.execute("UPDATE facts SET value = ? WHERE name = 'job'", (json.dumps(job),))
+        db.execute("DELETE FROM facts WHERE name = 'records'")
+        db.execute("DROP TABLE slots")
     db.close()
     bench = Bench()
     with world.agent(bench=bench) as agent:

@@ -13,9 +13,10 @@ from components.contracts import AgentState, ObjectRef, Release, RobotReport
 from components.contracts.errors import ConfigurationError
 from components.robot import RobotIdentity, Slots, agent_home_fault, is_signed_by, open_agent
 from components.robot._clock import implausible
+from components.robot._journal import Journal
 from components.robot._machine import MAX_STARTS, TRANSITIONS, next_state, resume
 from components.storage import FolderStore
-from tests.faults.fleet_world import World, in_child, light_trials
+from tests.faults.fleet_world import World, in_child, light_trials, sha
 
 STATES: tuple[AgentState, ...] = get_args(AgentState)
 
@@ -60,14 +61,15 @@ def test_clock_is_doubted_by_signed_facts_alone() -> None:
 
 
 def slots_with(home: Path, *names: str) -> Slots:
-    slots = Slots(home)
+    slots = Slots(home, Journal(home / "journal.db"))
     for number, name in enumerate(names):
         source = home / f"source-{name}"
-        source.write_text(name)
+        source.mkdir()
+        (source / "policy").write_text(name)
         release = Release(
             name=name, number=number + 1, package="0" * 64, hardware=(), created_at=datetime(2026, 1, 1, tzinfo=UTC)
         )
-        slots.activate(slots.stage(release, {"policy": source}))
+        slots.activate(slots.stage(release, source, {"policy": sha(name.encode())}))
     return slots
 
 
@@ -171,13 +173,13 @@ def test_agent_says_what_is_missing_in_its_folder_and_what_to_do(tmp_path: Path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("closed", [".", "robot_key.pem", "root.json", "agent.lock", "journal.db"])
+@pytest.mark.parametrize("closed", [".", "robot_key.pem", "root.json", "journal.db"])
 def test_agent_of_another_user_is_told_whose_folder_it_is(tmp_path: Path, closed: str) -> None:
     enrolled = World(tmp_path).home("robot-1")
     with tempfile.TemporaryDirectory() as folder:  # the test's own folder is closed to others above
         home, fault = Path(folder) / "agent", Path(folder) / "fault"
         shutil.copytree(enrolled, home)
-        for path in (home / "agent.lock", home / "journal.db", fault):
+        for path in (home / "journal.db", fault):
             path.touch()
         for path in (Path(folder), home, fault, *home.iterdir()):
             path.chmod(0o777)

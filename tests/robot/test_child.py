@@ -39,4 +39,4 @@ def test_trial_driver_that_eats_memory_is_a_failed_start(tmp_path: Path) -> None
     package.mkdir()
     shutil.copyfile(world.target("releases/r1/manifest.json"), package / "manifest.json")
     with pytest.raises(PolicyError, match="ended with 1"):
-        list(ChildTrials(f"{HOGS}:eat", memory_mib=64)(package, trials=1, seed=0))
+        list(ChildTrials(f"{HOGS}:eat", memory_mib=64)(package, trials=1, seed=0, sha256="0" * 64))

@@ -11,12 +11,12 @@ from components.contracts import Sha256, SignedReport
 from components.contracts.errors import InvalidDocumentError
 from components.storage import set_aside
 
+from ._agent_home import JOURNAL_FILE
 from ._journal import Job, Journal, NotPlainError, Row, expect_plain, number_of
 from ._slots import SLOTS, SlotRecord
 
 log = logging.getLogger(__name__)
 
-JOURNAL_FILE = "journal.db"
 _MAX_ROWS = 10_000
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_ERROR}
 """SQLite's primary codes for a file that is not, or not wholly, our database. Busy or full is none of them."""

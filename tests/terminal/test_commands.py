@@ -128,7 +128,7 @@ def test_rollout_with_a_hostile_reason_is_one_row(store: FolderStore, drover: Dr
 
 def test_alarm_with_hostile_words_is_one_line(store: FolderStore, drover: Drover, tmp_path: Path) -> None:
     Spool(tmp_path / "home" / "robots" / "robot-1").journal.alarm(HOSTILE, HOSTILE)
-    code, shown, _ = drover("robot", "status")
+    code, shown, _ = drover("robot", "status", "robot-1")
     assert (code, shown.splitlines()[-1].count(SHOWN)) == (1, 2)
 
 

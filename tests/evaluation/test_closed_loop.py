@@ -126,7 +126,7 @@ def test_run_that_may_stop_has_intervals_that_allow_it_and_a_warning_where_there
 
 def test_single_room_of_a_scenario_tells_no_mean_without_bounds():
     _, driven = run(TrialPlan(margin=0.4))
-    assert {item.name for item in room_metrics(driven, seed=0) if item.sample.rooms == 1} == {*RATES, "spl", "steps"}
+    assert {item.name for item in room_metrics(driven, seed=0) if item.sample.rooms == 1} == {*RATES, "spl"}
 
 
 def test_loss_under_a_shift_is_paired_with_the_same_rooms_unchanged():

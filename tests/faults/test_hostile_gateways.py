@@ -11,8 +11,7 @@ import pytest
 
 from components.contracts import RobotReport
 from components.contracts.errors import GatewayError
-from components.robot import Gateway, GatewayPin, RobotIdentity, Spool, Uploader, UploadRules, enrol
-from components.robot import _gateway as module
+from components.robot import Gateway, GatewayPin, RobotIdentity, Spool, Uploader, UploadRules, _signed_requests, enrol
 from tests.keys import public_key
 
 KEY = public_key()
@@ -52,7 +51,7 @@ def _said(status: int, body: bytes, *headers: bytes) -> bytes:
 
 
 def _endless() -> bytes:
-    return b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"[" * (module._ANSWER_LIMIT + 2**20)
+    return b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"[" * (_signed_requests._ANSWER_LIMIT + 2**20)
 
 
 ANSWERS = {

@@ -6,7 +6,7 @@ export DO_NOT_TRACK := 1
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-slow test-all check bench up down
+.PHONY: help setup demo test test-slow test-all coverage check bench up down
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -28,15 +28,18 @@ demo: setup  ## the whole loop: robots, episodes, policies, evidence, release, f
 WORKERS ?= auto
 SLOW_WORKERS ?= 2
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
-PYTEST := $(BIN)/python -m pytest --cov --cov-report=term
+PYTEST := $(BIN)/python -m pytest
 
-test: setup  ## all tests but the slow ones, with coverage
+test: setup  ## all tests but the slow ones
 	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) -m "not slow"
 
 test-slow: setup  ## the slow ones: whole stacks, the demo, storms, sweeps
-	$(PYTEST) --cov-append -n $(SLOW_WORKERS) $(SIDE_BY_SIDE) -m slow
+	$(PYTEST) -n $(SLOW_WORKERS) $(SIDE_BY_SIDE) -m slow
 
 test-all: test test-slow  ## all tests
+
+coverage: setup  ## the lines that the tests of `make test` reach, in twice its time -> build/coverage
+	$(PYTEST) --cov --cov-report=term --cov-report=html:build/coverage -n $(WORKERS) $(SIDE_BY_SIDE) -m "not slow"
 
 check: setup  ## lint, types, import rules
 	$(BIN)/ruff check .

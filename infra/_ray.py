@@ -32,8 +32,8 @@ RAY_FOLDER_NOTE = "ray-folder"
 """Below the stack's folder: where Ray's own folder is, if it is not there."""
 _SOCKET_BYTES = 107
 """The system's limit for a socket's path."""
-_SOCKET_ROOM = 60
-"""What Ray adds to its folder's name for its longest socket."""
+_SOCKET_ROOM = len("/session_2026-11-28_03-36-19_111552_4194304/sockets/dash_MetricsHead")
+"""What Ray adds to its folder's name for its longest socket: a session's start and process, a dashboard's module."""
 
 
 def ray_folder(home: Path) -> Path:

@@ -253,6 +253,15 @@ def test_token_certificates_and_sockets_are_their_owners_alone(head: Head) -> No
     assert stat.S_IMODE(_ray.ray_folder(head.settings.home).parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
+def test_longest_socket_of_ray_fits_the_room_that_is_kept_for_it(head: Head) -> None:
+    folder = _ray.ray_folder(head.settings.home)
+    names = [str(path).removeprefix(str(folder)) for path in folder.glob("session_2*/sockets/*") if path.is_socket()]
+
+    assert any(name.endswith("/dash_MetricsHead") for name in names)
+    assert max(map(len, names)) <= _ray._SOCKET_ROOM
+
+
 @NEEDS_ROOT
 def test_folder_that_another_user_made_first_is_refused(tmp_path: Path) -> None:
     his, link = tmp_path / "his", tmp_path / "link"

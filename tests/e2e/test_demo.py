@@ -16,7 +16,7 @@ from components.contracts import RunSummary, Settings
 from components.storage import connect
 from infra import local
 
-pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "demo.schema.json"
 RULES = {"unreadable", "wrong-shape", "finite", "duplicate", "external-link"}

@@ -239,7 +239,7 @@ def test_command_ends_with_0_where_equal_and_3_where_not(made, command, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_members_and_dataset_made_again_from_seeds_and_episodes_give_the_same_figures(copied, tmp_path):

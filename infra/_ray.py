@@ -33,7 +33,7 @@ RAY_FOLDER_NOTE = "ray-folder"
 _SOCKET_BYTES = 107
 """The system's limit for a socket's path."""
 _SOCKET_ROOM = len("/session_2026-11-28_03-36-19_111552_4194304/sockets/dash_MetricsHead")
-"""What Ray adds to its folder's name for its longest socket: a session's start and process, a dashboard's module."""
+"""Characters that Ray adds to its folder's name for its longest socket: session, process, dashboard module."""
 
 
 def ray_folder(home: Path) -> Path:

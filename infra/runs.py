@@ -31,7 +31,7 @@ DEPLOYMENTS = {"train-and-promote": "on-demand", "ingest-episodes": "on-demand"}
 _FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 _TIMEOUT_S = 20.0
 _BUSY_S = 60.0
-"""How long Prefect is asked again that has no time, such as while its database is locked."""
+"""The time for which Prefect is asked again when it has none, such as while its database is locked."""
 _PAGE = 200
 """The most that Prefect's API returns for one request."""
 _PREFIX = re.compile(r"^(?:(?:Flow|Task) run encountered an exception:? )?(?:(?P<kind>\w+): )?", re.DOTALL)

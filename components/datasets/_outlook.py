@@ -1,4 +1,4 @@
-"""What a dataset would hold, told from its spec and the episodes' records alone: nothing is fetched or decoded."""
+"""Contents of a dataset to be, told from its spec and the episodes' records alone: nothing is fetched or decoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Outlook:
-    """What `build_dataset` would make of some records, and what would stop it or the stages behind it."""
+    """The dataset that `build_dataset` would make of some records, and what would stop it or the stages behind it."""
 
     problems: tuple[str, ...]
     splits: dict[Split, tuple[EpisodeRecord, ...]]

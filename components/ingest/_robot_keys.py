@@ -1,4 +1,4 @@
-"""Which robot a key belongs to: `models/robot-keys/<key>.json`, written once for each key that the registry ever held.
+"""The robot that a key belongs to: `models/robot-keys/<key>.json`, written once for each key that was ever registered.
 
 The gateway may not list the registry; and of two robots that bring one key at the same moment, one has to win.
 """
@@ -16,7 +16,7 @@ T = TypeVar("T", bound=Frozen)
 
 
 class KeyHolder(Frozen):
-    """Whose a key is. One that was revoked or replaced stays its robot's."""
+    """The holder of a key. One that was revoked or replaced stays its robot's."""
 
     robot: RobotId
 

@@ -23,7 +23,7 @@ _STACKS_LEAST_CPUS = 2
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found."""
+    """Findings of a look before a run."""
 
     problems: tuple[str, ...]
     """Each would end the run."""

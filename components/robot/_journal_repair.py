@@ -80,7 +80,7 @@ def is_damage(error: Exception) -> bool:
 
 
 def _readable(path: Path) -> list[Row]:
-    """What can still be read of a damaged journal, each row for itself."""
+    """Rows that can still be read of a damaged journal, each row for itself."""
     rows: list[Row] = []
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as old:
         old.text_factory = lambda data: data.decode(errors="replace")

@@ -40,9 +40,9 @@ _DATA = {
     ("models", "packages/"): "packages",
     ("models", "blobs/"): "packages",
 }
-"""What is kept as long as something refers to it."""
+"""Kept as long as something refers to it."""
 _CACHES = {("models", "stages/"): "stage cache", ("datasets", "builds/"): "stage cache"}
-"""What finds results again. Nothing refers to it; an old one is kept while all that it names is kept."""
+"""Entries that find results again. Nothing refers to it; an old one is kept while all that it names is kept."""
 _PROBES = (("datasets", "probe/"), ("quarantine", "probe/"))
 _NAME_NOTHING = ("fleet/", "invitations/", "receipt-keys/", "pages/")
 """In `models`: documents that name no data, and are not read."""
@@ -61,7 +61,7 @@ class Garbage:
 
 
 class _ChangedError(Exception):
-    """What was marked is not what is there any more."""
+    """The marked object is not the one that is there any more."""
 
 
 def find_garbage(

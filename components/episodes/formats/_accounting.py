@@ -1,4 +1,4 @@
-"""What became of everything that a source declares: an import ends with counts that add up."""
+"""An account of everything that a source declares: an import ends with counts that add up."""
 
 from collections import Counter
 from dataclasses import dataclass, field
